@@ -1,1 +1,22 @@
-export {};
+/** Generated protobuf code and the only codec between the wire and the core. */
+export * from "./event-codec.ts";
+export * from "./gen/manyhands/common/v1/content_pb.ts";
+export * from "./gen/manyhands/common/v1/error_pb.ts";
+export * from "./gen/manyhands/common/v1/usage_pb.ts";
+export * from "./gen/manyhands/events/v1/agent_events_pb.ts";
+export * from "./gen/manyhands/events/v1/event_pb.ts";
+export * from "./gen/manyhands/events/v1/platform_events_pb.ts";
+export * from "./gen/manyhands/events/v1/session_events_pb.ts";
+export * from "./gen/manyhands/events/v1/span_events_pb.ts";
+export * from "./gen/manyhands/events/v1/user_events_pb.ts";
+export * from "./gen/manyhands/events/v1/workflow_events_pb.ts";
+export * from "./gen/manyhands/harness/v1/harness_service_pb.ts";
+export * from "./gen/manyhands/sandbox/v1/sandbox_pb.ts";
+export * from "./gen/manyhands/sandbox/v1/sandbox_service_pb.ts";
+export * from "./gen/manyhands/session/v1/agent_service_pb.ts";
+export * from "./gen/manyhands/session/v1/environment_service_pb.ts";
+export * from "./gen/manyhands/session/v1/session_pb.ts";
+export * from "./gen/manyhands/session/v1/session_service_pb.ts";
+export * from "./gen/manyhands/vault/v1/vault_pb.ts";
+export * from "./gen/manyhands/vault/v1/vault_service_pb.ts";
+export * from "./plain-codec.ts";
