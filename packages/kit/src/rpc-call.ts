@@ -1,0 +1,77 @@
+import type { Metadata, ServerErrorResponse, StatusObject } from "@grpc/grpc-js";
+import { AppError, toAppError } from "./errors.ts";
+import { newId } from "./ids.ts";
+import type { Logger } from "./logger.ts";
+import type { RpcContext } from "./rpc-types.ts";
+
+/** The part of a grpc-js server call that all four kinds share. */
+export type ServerCall = {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  getDeadline(): Date | number;
+  getPeer(): string;
+  on(event: "cancelled", listener: () => void): unknown;
+};
+
+/** A call's context and the means to end it from outside. */
+export type CallScope = {
+  readonly context: RpcContext;
+  /** Aborts the call's signal with this reason; only the first reason counts. */
+  abort(reason: AppError): void;
+  /** Frees the listeners; call when the handler is done. */
+  dispose(): void;
+};
+
+/** Builds the context of a call; `stopSignal` is the shutdown signal that applies to this kind of call. */
+export function openCall(call: ServerCall, path: string, logger: Logger, stopSignal: AbortSignal): CallScope {
+  const metadata = textMetadata(call.metadata);
+  const requestId = cleanRequestId(metadata["x-request-id"]) ?? newId("req");
+  const controller = new AbortController();
+  const deadline = Number(call.getDeadline());
+  const abort = (reason: AppError) => controller.abort(reason);
+  const onStop = () => abort(toAppError(stopSignal.reason));
+
+  call.on("cancelled", () => {
+    const late = Number.isFinite(deadline) && Date.now() >= deadline - 1;
+    abort(late ? AppError.deadline("the caller's deadline passed") : AppError.cancelled("the caller cancelled the call"));
+  });
+  if (stopSignal.aborted) {
+    onStop();
+  } else {
+    stopSignal.addEventListener("abort", onStop, { once: true });
+  }
+  const traceparent = metadata["traceparent"];
+  const context: RpcContext = {
+    signal: controller.signal,
+    ...(Number.isFinite(deadline) ? { deadlineMs: deadline } : {}),
+    metadata,
+    requestId,
+    logger: logger.child({ method: path, request_id: requestId, ...(traceparent ? { traceparent } : {}) }),
+  };
+  return { context, abort, dispose: () => stopSignal.removeEventListener("abort", onStop) };
+}
+
+/** What a failed call answers: the reason its signal aborted with, if it did, else what the handler threw. */
+export function failureOf(thrown: unknown, signal: AbortSignal): AppError {
+  return signal.aborted ? toAppError(signal.reason) : toAppError(thrown);
+}
+
+/** A status in the form grpc-js wants errors in. */
+export function asServerError(status: StatusObject): ServerErrorResponse {
+  return Object.assign(new Error(status.details), status);
+}
+
+function textMetadata(metadata: Metadata): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [key, value] of Object.entries(metadata.getMap())) {
+    if (typeof value === "string") {
+      result[key] = value;
+    }
+  }
+  return result;
+}
+
+/** A caller's request id goes into logs and answers, so only harmless ones are taken over. */
+function cleanRequestId(id: string | undefined): string | undefined {
+  return id !== undefined && /^[A-Za-z0-9._:-]{1,128}$/.test(id) ? id : undefined;
+}

@@ -1,0 +1,115 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import { type CallOptions as GrpcCallOptions, Metadata, status } from "@grpc/grpc-js";
+import { ERROR_TABLE } from "./error-table.ts";
+import { AppError, toAppError } from "./errors.ts";
+import type { Metrics } from "./metrics.ts";
+import { methodPath } from "./rpc-definition.ts";
+import { fromGrpcStatus } from "./rpc-status.ts";
+import type { CallOptions } from "./rpc-types.ts";
+
+/** grpc-js counts a deadline in 32 bits of milliseconds at the server, so longer ones would come out negative. */
+const MAX_DEADLINE_MS = 2 ** 31 - 1;
+
+/** One call of a client: its settings, and exactly one end. */
+export type ClientCall = {
+  readonly metadata: Metadata;
+  readonly grpcOptions: GrpcCallOptions;
+  /** Aborts when the call is over. */
+  readonly ended: AbortSignal;
+  /** Starts the call and ties it to the caller's signal. */
+  start<C extends { cancel(): void }>(begin: () => C): C;
+  /** Counts the end; only the first one counts. */
+  finish(code: status): void;
+  /** Notes that the stream of requests failed; that error is what the caller gets. */
+  sourceFailed(error: unknown): void;
+  /** The AppError for what ended the call, and counts it. */
+  fail(thrown: unknown): AppError;
+};
+
+/** Opens the books of a call. Throws when the deadline is not a positive number. */
+export function openClientCall(
+  caller: { readonly defaultDeadlineMs: number; readonly metrics: Metrics | undefined },
+  method: DescMethod,
+  options: CallOptions,
+): ClientCall {
+  const path = methodPath(method);
+  const startedMs = performance.now();
+  const ended = new AbortController();
+  const { signal } = options;
+  let source: { readonly error: unknown } | undefined;
+  let onAbort = () => {};
+
+  const finish = (code: status) => {
+    if (ended.signal.aborted) {
+      return;
+    }
+    ended.abort();
+    signal?.removeEventListener("abort", onAbort);
+    const labels = { method: path, code: status[code] ?? "UNKNOWN" };
+    caller.metrics?.rpcCalled.inc(labels);
+    caller.metrics?.rpcCalledSeconds.observe(labels, (performance.now() - startedMs) / 1000);
+  };
+
+  return {
+    metadata: toMetadata(options.metadata),
+    grpcOptions: deadlineOf(options.deadlineMs ?? caller.defaultDeadlineMs, method),
+    ended: ended.signal,
+    finish,
+    start(begin) {
+      if (signal?.aborted) {
+        throw abortReason(signal);
+      }
+      const call = begin();
+      onAbort = () => call.cancel();
+      signal?.addEventListener("abort", onAbort, { once: true });
+      return call;
+    },
+    sourceFailed(error) {
+      source ??= { error };
+    },
+    fail(thrown) {
+      const error = source ? toAppError(source.error) : failure(thrown, signal, path);
+      finish(ERROR_TABLE[error.kind].grpc);
+      return error;
+    },
+  };
+}
+
+function failure(thrown: unknown, signal: AbortSignal | undefined, path: string): AppError {
+  if (thrown instanceof AppError) {
+    return thrown;
+  }
+  if (signal?.aborted) {
+    return abortReason(signal);
+  }
+  if (thrown instanceof Error && "code" in thrown && typeof thrown.code === "number" && "metadata" in thrown) {
+    const metadata = thrown.metadata instanceof Metadata ? thrown.metadata : new Metadata();
+    const details = "details" in thrown && typeof thrown.details === "string" ? thrown.details : thrown.message;
+    return fromGrpcStatus({ code: thrown.code, details, metadata }, new Error(`${path} failed`));
+  }
+  return toAppError(thrown);
+}
+
+function abortReason(signal: AbortSignal): AppError {
+  const reason = toAppError(signal.reason);
+  return reason.kind === "internal" ? AppError.cancelled("the call was cancelled", signal.reason) : reason;
+}
+
+function deadlineOf(deadlineMs: number, method: DescMethod): GrpcCallOptions {
+  const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+  if (deadlineMs === Number.POSITIVE_INFINITY && streams) {
+    return {};
+  }
+  if (!(deadlineMs > 0)) {
+    throw AppError.deadline(`no time left to call ${methodPath(method)}`);
+  }
+  return { deadline: Date.now() + Math.min(deadlineMs, MAX_DEADLINE_MS) };
+}
+
+function toMetadata(entries: Readonly<Record<string, string>> = {}): Metadata {
+  const metadata = new Metadata();
+  for (const [key, value] of Object.entries(entries)) {
+    metadata.set(key, value);
+  }
+  return metadata;
+}

@@ -1,0 +1,38 @@
+import { create, type DescMethod, type DescService, fromBinary, type MessageShape, type DescMessage, toBinary } from "@bufbuild/protobuf";
+import type { MethodDefinition } from "@grpc/grpc-js";
+
+/** `/package.Service/Method`, as HTTP/2 carries it. */
+export function methodPath(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+/** Whether the caller sends a stream. */
+export function streamsRequests(method: DescMethod): boolean {
+  return method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
+}
+
+/** Whether the server answers with a stream. */
+export function streamsResponses(method: DescMethod): boolean {
+  return method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+}
+
+/** The grpc-js definition of one method, with protobuf-es doing the bytes. */
+export function methodDefinition(method: DescMethod): MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>> {
+  const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) =>
+    Buffer.from(toBinary(schema, create(schema, message)));
+  return {
+    path: methodPath(method),
+    requestStream: streamsRequests(method),
+    responseStream: streamsResponses(method),
+    requestSerialize: encode(method.input),
+    responseSerialize: encode(method.output),
+    requestDeserialize: (bytes) => fromBinary(method.input, bytes),
+    responseDeserialize: (bytes) => fromBinary(method.output, bytes),
+    originalName: method.localName,
+  };
+}
+
+/** The methods of a service keyed by local name. */
+export function methodDefinitions(service: DescService): Record<string, ReturnType<typeof methodDefinition>> {
+  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
+}
