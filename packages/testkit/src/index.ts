@@ -1,1 +1,7 @@
-export {};
+export { type EventuallyOptions, eventually } from "./eventually.ts";
+export { type FakeClock, fakeClock } from "./fake-clock.ts";
+export { freePort } from "./free-port.ts";
+export { findNatsServer } from "./nats-binary.ts";
+export { type NatsServer, type NatsServerOptions, startNatsServer } from "./nats-server.ts";
+export { type Decider, type Spec, spec } from "./spec.ts";
+export { type TempDir, tempDir } from "./temp-dir.ts";
