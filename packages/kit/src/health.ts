@@ -1,5 +1,8 @@
 import { AppError } from "./errors.ts";
-import { Health as HealthService, HealthCheckResponse_ServingStatus as ServingStatus } from "./gen/grpc/health/v1/health_pb.ts";
+import {
+  Health as HealthService,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+} from "./gen/grpc/health/v1/health_pb.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import { type Implemented, implement } from "./rpc-handlers.ts";
 import type { RpcContext } from "./rpc-types.ts";

@@ -25,7 +25,10 @@ const SECRET_KEYS = new Set([
 /** Shapes that are secret wherever they stand. Each keeps enough of the text to see what was removed. */
 const SECRET_SHAPES: readonly [RegExp, string][] = [
   [/\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}/gi, `$1 ${REDACTED}`],
-  [/\b(authorization|proxy-authorization|x-api-key|cookie)(["']?\s*[:=]\s*["']?)(?!\[redacted\]|(?:bearer|basic)\s)[^\s"',;]{4,}/gi, `$1$2${REDACTED}`],
+  [
+    /\b(authorization|proxy-authorization|x-api-key|cookie)(["']?\s*[:=]\s*["']?)(?!\[redacted\]|(?:bearer|basic)\s)[^\s"',;]{4,}/gi,
+    `$1$2${REDACTED}`,
+  ],
   [/\bsk-[A-Za-z0-9_-]{6,}/g, REDACTED],
   [/\b(?:ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{10,}/g, REDACTED],
   [/\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*/g, REDACTED],
@@ -113,7 +116,11 @@ function copyObject(value: object, depth: number, above: Set<object>): unknown {
     return value.length > MAX_ENTRIES ? [...items, `… ${value.length - MAX_ENTRIES} more`] : items;
   }
   if (value instanceof Map) {
-    return copyEntries([...value].map(([key, item]) => [String(key), item]), depth, above);
+    return copyEntries(
+      [...value].map(([key, item]) => [String(key), item]),
+      depth,
+      above,
+    );
   }
   if (value instanceof Set) {
     return copy([...value], depth, above);

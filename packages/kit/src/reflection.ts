@@ -89,7 +89,11 @@ function indexFiles(roots: readonly DescFile[]): FileIndex {
   return { byPath, bySymbol };
 }
 
-function addType(type: DescFile["messages"][number] | DescFile["enums"][number], file: DescFile, into: Map<string, DescFile>): void {
+function addType(
+  type: DescFile["messages"][number] | DescFile["enums"][number],
+  file: DescFile,
+  into: Map<string, DescFile>,
+): void {
   into.set(type.typeName, file);
   if (type.kind === "message") {
     for (const nested of [...type.nestedMessages, ...type.nestedEnums]) {

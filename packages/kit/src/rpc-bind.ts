@@ -1,10 +1,10 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import {
-  type sendUnaryData,
   type ServerDuplexStream,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
+  type sendUnaryData,
   status,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
@@ -61,13 +61,20 @@ async function serveOnce(
   options: BindOptions,
   run: (context: RpcContext) => Promise<AnyMessage>,
 ): Promise<void> {
-  await serve(method, call, options, options.killSignal, async (context) => {
-    const answer = await raceAbort(
-      Promise.resolve().then(() => run(context)),
-      context.signal,
-    );
-    reply(null, answer);
-  }, (error) => reply(asServerError(toGrpcStatus(error))));
+  await serve(
+    method,
+    call,
+    options,
+    options.killSignal,
+    async (context) => {
+      const answer = await raceAbort(
+        Promise.resolve().then(() => run(context)),
+        context.signal,
+      );
+      reply(null, answer);
+    },
+    (error) => reply(asServerError(toGrpcStatus(error))),
+  );
 }
 
 async function serveStream(
@@ -76,10 +83,17 @@ async function serveStream(
   options: BindOptions,
   run: (context: RpcContext) => AsyncIterable<AnyMessage>,
 ): Promise<void> {
-  await serve(method, call, options, options.stopSignal, async (context) => {
-    await writeAll(run(context), call, context.signal);
-    call.end();
-  }, (error) => call.emit("error", asServerError(toGrpcStatus(error))));
+  await serve(
+    method,
+    call,
+    options,
+    options.stopSignal,
+    async (context) => {
+      await writeAll(run(context), call, context.signal);
+      call.end();
+    },
+    (error) => call.emit("error", asServerError(toGrpcStatus(error))),
+  );
 }
 
 async function serve(

@@ -33,14 +33,16 @@ export function openCall(call: ServerCall, path: string, logger: Logger, stopSig
 
   call.on("cancelled", () => {
     const late = Number.isFinite(deadline) && Date.now() >= deadline - 1;
-    abort(late ? AppError.deadline("the caller's deadline passed") : AppError.cancelled("the caller cancelled the call"));
+    abort(
+      late ? AppError.deadline("the caller's deadline passed") : AppError.cancelled("the caller cancelled the call"),
+    );
   });
   if (stopSignal.aborted) {
     onStop();
   } else {
     stopSignal.addEventListener("abort", onStop, { once: true });
   }
-  const traceparent = metadata["traceparent"];
+  const traceparent = metadata.traceparent;
   const context: RpcContext = {
     signal: controller.signal,
     ...(Number.isFinite(deadline) ? { deadlineMs: deadline } : {}),

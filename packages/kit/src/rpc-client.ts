@@ -54,7 +54,8 @@ function callerOf(caller: Caller, method: DescMethod): unknown {
     case "unary":
       return (request: AnyMessage, options?: CallOptions) => callOnce(caller, method, request, options);
     case "client_streaming":
-      return (requests: AsyncIterable<AnyMessage>, options?: CallOptions) => sendMany(caller, method, requests, options);
+      return (requests: AsyncIterable<AnyMessage>, options?: CallOptions) =>
+        sendMany(caller, method, requests, options);
     case "server_streaming":
       return (request: AnyMessage, options?: CallOptions) => receiveMany(caller, method, request, options);
     case "bidi_streaming":
@@ -151,13 +152,20 @@ async function* talk(
   const scope = openClientCall(caller, method, options);
   yield* received(scope, () => {
     const { metadata, grpcOptions } = scope;
-    const call = caller.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata, grpcOptions);
+    const call = caller.client.makeBidiStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      metadata,
+      grpcOptions,
+    );
     pump(requests, call, scope);
     return call;
   });
 }
 
-type Receiving = AsyncIterable<AnyMessage> & Cancellable & { on(event: "error", listener: (error: Error) => void): unknown };
+type Receiving = AsyncIterable<AnyMessage> &
+  Cancellable & { on(event: "error", listener: (error: Error) => void): unknown };
 
 /** Yields what arrives; reading is paused while the consumer is busy. Leaving the loop early cancels the call. */
 async function* received(scope: ClientCall, start: () => Receiving): AsyncGenerator<AnyMessage> {

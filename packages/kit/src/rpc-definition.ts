@@ -1,4 +1,12 @@
-import { create, type DescMethod, type DescService, fromBinary, type MessageShape, type DescMessage, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import type { MethodDefinition } from "@grpc/grpc-js";
 
 /** `/package.Service/Method`, as HTTP/2 carries it. */
@@ -17,7 +25,9 @@ export function streamsResponses(method: DescMethod): boolean {
 }
 
 /** The grpc-js definition of one method, with protobuf-es doing the bytes. */
-export function methodDefinition(method: DescMethod): MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>> {
+export function methodDefinition(
+  method: DescMethod,
+): MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>> {
   const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) =>
     Buffer.from(toBinary(schema, create(schema, message)));
   return {

@@ -8,10 +8,26 @@ export type AnyMessage = MessageShape<DescMessage>;
 
 /** A handler with its message types forgotten; `implement` is the only maker, so each fits its method. */
 export type ErasedHandler =
-  | { readonly answers: "once"; readonly reads: "once"; run(request: AnyMessage, context: RpcContext): Promise<AnyMessage> }
-  | { readonly answers: "once"; readonly reads: "stream"; run(requests: AsyncIterable<AnyMessage>, context: RpcContext): Promise<AnyMessage> }
-  | { readonly answers: "stream"; readonly reads: "once"; run(request: AnyMessage, context: RpcContext): AsyncIterable<AnyMessage> }
-  | { readonly answers: "stream"; readonly reads: "stream"; run(requests: AsyncIterable<AnyMessage>, context: RpcContext): AsyncIterable<AnyMessage> };
+  | {
+      readonly answers: "once";
+      readonly reads: "once";
+      run(request: AnyMessage, context: RpcContext): Promise<AnyMessage>;
+    }
+  | {
+      readonly answers: "once";
+      readonly reads: "stream";
+      run(requests: AsyncIterable<AnyMessage>, context: RpcContext): Promise<AnyMessage>;
+    }
+  | {
+      readonly answers: "stream";
+      readonly reads: "once";
+      run(request: AnyMessage, context: RpcContext): AsyncIterable<AnyMessage>;
+    }
+  | {
+      readonly answers: "stream";
+      readonly reads: "stream";
+      run(requests: AsyncIterable<AnyMessage>, context: RpcContext): AsyncIterable<AnyMessage>;
+    };
 
 /** A service and its handlers, one for every method. */
 export type Implemented = {

@@ -53,7 +53,10 @@ export async function createRpcServer(options: RpcServerOptions): Promise<RpcSer
     "grpc.max_connection_age_ms": options.maxConnectionAgeMs ?? 300_000,
     "grpc.max_connection_age_grace_ms": 3_600_000,
   });
-  const health = createHealth(services.map(({ service }) => service.typeName), lifecycle);
+  const health = createHealth(
+    services.map(({ service }) => service.typeName),
+    lifecycle,
+  );
   const own = [...services, health.service];
   const all = options.reflection === false ? own : [...own, ...createReflection(own.map(({ service }) => service))];
   for (const { service, handlers } of all) {

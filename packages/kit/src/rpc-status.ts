@@ -1,10 +1,15 @@
 import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import { type GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { anyPack, anyUnpack, durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Metadata, type StatusObject } from "@grpc/grpc-js";
 import { ERROR_TABLE, kindOfGrpcCode } from "./error-table.ts";
 import { AppError, type ErrorDetails, type RetryHint } from "./errors.ts";
-import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.ts";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+} from "./gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "./gen/google/rpc/status_pb.ts";
 
 const DOMAIN = "manyhands.dev";
@@ -18,7 +23,10 @@ export function toGrpcStatus(error: AppError): StatusObject {
   const message = error.message.slice(0, MAX_MESSAGE);
   const { fieldViolations, resource, metadata } = error.details;
   const details = [
-    anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: error.reason, domain: DOMAIN, metadata: { ...metadata } })),
+    anyPack(
+      ErrorInfoSchema,
+      create(ErrorInfoSchema, { reason: error.reason, domain: DOMAIN, metadata: { ...metadata } }),
+    ),
   ];
   if (fieldViolations) {
     const violations = fieldViolations.map(({ field, description }) => ({ field, description }));

@@ -1,5 +1,5 @@
 import { lookup } from "node:dns/promises";
-import { type ChannelOptions, experimental, status, Metadata } from "@grpc/grpc-js";
+import { type ChannelOptions, experimental, Metadata, status } from "@grpc/grpc-js";
 import { formatAddress, parseAddress } from "./address.ts";
 import { AppError } from "./errors.ts";
 
@@ -19,7 +19,10 @@ export function rpcTarget(address: string): string {
   const bad = parts.find((part) => !parseAddress(part));
   if (bad !== undefined || parts.length > MAX_ADDRESSES) {
     throw AppError.invalid([
-      { field: "address", description: `must be 1 to ${MAX_ADDRESSES} host:port by comma, got ${JSON.stringify(bad ?? address)}` },
+      {
+        field: "address",
+        description: `must be 1 to ${MAX_ADDRESSES} host:port by comma, got ${JSON.stringify(bad ?? address)}`,
+      },
     ]);
   }
   registerOnce();

@@ -1,12 +1,15 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { ConfigDescription, ConfigError, describeOnly, type Env, formatVariables } from "./env.ts";
-import { redactValue } from "./redact.ts";
 import { createLogger, type Logger } from "./logger.ts";
+import { redactValue } from "./redact.ts";
 import { type ServiceConfig, type ServiceParts, startService } from "./service.ts";
 
 /** The parts of a service and how to read its config. `readConfig` is pure: it gets the environment and may throw ConfigError. */
-export type ServiceDefinition<Config extends { readonly service: ServiceConfig }, Deps, Overrides = Partial<Deps>> =
-  ServiceParts<Config, Deps, Overrides> & { readConfig(env: Env): Config };
+export type ServiceDefinition<
+  Config extends { readonly service: ServiceConfig },
+  Deps,
+  Overrides = Partial<Deps>,
+> = ServiceParts<Config, Deps, Overrides> & { readConfig(env: Env): Config };
 
 /** Exit codes: 0 clean stop, 1 failure or an unclean stop, 2 bad configuration. */
 const EXIT = { ok: 0, failed: 1, config: 2 } as const;
@@ -49,7 +52,7 @@ export async function runService<Config extends { readonly service: ServiceConfi
     stop = (signal) => {
       running.stop(signal).then((report) => process.exit(report.failed.length === 0 ? EXIT.ok : EXIT.failed));
     };
-    writeReadyFile(process.env["MH_READY_FILE"], name, running.addresses);
+    writeReadyFile(process.env.MH_READY_FILE, name, running.addresses);
     logger.info({ ...running.addresses }, "ready");
     if (signalled) {
       stop(signalled);

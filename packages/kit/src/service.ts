@@ -24,7 +24,10 @@ export type ServiceConfig = {
 /** Reads `MH_GRPC_LISTEN`, `MH_ADMIN_LISTEN`, `MH_LOG_LEVEL`, `MH_INSTANCE_ID`, `MH_DRAIN_MS`. */
 export function readServiceConfig(reader: EnvReader): ServiceConfig {
   return {
-    grpcListen: reader.address("MH_GRPC_LISTEN", { default: "127.0.0.1:0", doc: "Where gRPC listens; port 0 = any free." }),
+    grpcListen: reader.address("MH_GRPC_LISTEN", {
+      default: "127.0.0.1:0",
+      doc: "Where gRPC listens; port 0 = any free.",
+    }),
     adminListen: reader.address("MH_ADMIN_LISTEN", {
       default: "127.0.0.1:0",
       doc: "Where /healthz, /readyz, /metrics and /version listen.",

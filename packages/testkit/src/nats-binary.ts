@@ -18,7 +18,7 @@ export function findNatsServer(env: Readonly<Record<string, string | undefined>>
       return path;
     }
     looked.push(`${path} (${version ? `is ${version.major}.${version.minor}` : "cannot be run"})`);
-    if (path === env["NATS_SERVER_BIN"]) {
+    if (path === env.NATS_SERVER_BIN) {
       break;
     }
   }
@@ -29,10 +29,13 @@ export function findNatsServer(env: Readonly<Record<string, string | undefined>>
 }
 
 function candidates(env: Readonly<Record<string, string | undefined>>): string[] {
-  if (env["NATS_SERVER_BIN"]) {
-    return [env["NATS_SERVER_BIN"]];
+  if (env.NATS_SERVER_BIN) {
+    return [env.NATS_SERVER_BIN];
   }
-  const onPath = (env["PATH"] ?? "").split(delimiter).filter(Boolean).map((folder) => join(folder, "nats-server"));
+  const onPath = (env.PATH ?? "")
+    .split(delimiter)
+    .filter(Boolean)
+    .map((folder) => join(folder, "nats-server"));
   return [...onPath, join(repositoryRoot(), ".manyhands", "tools", "nats-server")].filter((path) => existsSync(path));
 }
 

@@ -126,13 +126,20 @@ class Instance {
     const child = spawn(this.#binary, ["-c", configPath], { stdio: "ignore" });
     this.#child = child;
     // A test run that is ended without clean-up must not leave servers behind.
-    process.once("exit", () => child.kill("SIGKILL"));
-    const failed = once(child, "error").then(([error]) => Promise.reject(error));
+    const killWithUs = () => child.kill("SIGKILL");
+    process.once("exit", killWithUs);
+    child.once("exit", () => process.off("exit", killWithUs));
+    const failed = new Promise<never>((_, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code, signal) => reject(new Error(`nats-server ended with ${code ?? signal}`)));
+    });
     failed.catch(() => undefined);
     await Promise.race([failed, eventually(() => this.#ready(child), { timeoutMs: READY_MS, everyMs: 15 })]).catch(
       async (error: unknown) => {
         const log = await readFile(logPath, "utf8").catch(() => "no log");
-        throw new Error(`nats-server did not become ready on port ${this.port}:\n${log.slice(-4000)}`, { cause: error });
+        throw new Error(`nats-server did not become ready on port ${this.port}:\n${log.slice(-4000)}`, {
+          cause: error,
+        });
       },
     );
   }
@@ -152,7 +159,7 @@ class Instance {
 
   async #ready(child: ChildProcess): Promise<boolean> {
     if (child.exitCode !== null || child.signalCode !== null) {
-      throw new Error(`nats-server ended with ${child.exitCode ?? child.signalCode}`);
+      return true;
     }
     const response = await fetch(`http://127.0.0.1:${this.monitorPort}/healthz?js-enabled-only=true`);
     return response.ok && (await response.text()).includes("ok");

@@ -7,11 +7,11 @@ export type Decider<State, Command, Event> = {
   decide(command: Command, state: State): readonly Event[];
 };
 
-/** given(past events).when(command).then(new events). */
+/** given(past events).when(command).thenEvents(new events). */
 export type Spec<Command, Event> = (...past: readonly Event[]) => {
   when(command: Command): {
     /** The decision is exactly these events. */
-    then(...expected: readonly Event[]): void;
+    thenEvents(...expected: readonly Event[]): void;
     /** Nothing is decided. */
     thenNothing(): void;
     /** The decision throws an error that fits. */
@@ -25,7 +25,7 @@ export function spec<State, Command, Event>(decider: Decider<State, Command, Eve
     when(command) {
       const run = () => decider.decide(command, past.reduce(decider.evolve, decider.initial()));
       return {
-        then: (...expected) => deepStrictEqual([...run()], [...expected]),
+        thenEvents: (...expected) => deepStrictEqual([...run()], [...expected]),
         thenNothing: () => deepStrictEqual([...run()], []),
         thenThrows: (expected) => throws(run, expected),
       };
