@@ -43,6 +43,8 @@ export function createLogger(options: LoggerOptions): Logger {
     {
       level: options.level ?? "info",
       base: null,
+      // Errors arrive here as plain redacted data; pino's own serializer would flatten the chain of causes.
+      serializers: { err: (error: unknown) => error },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },

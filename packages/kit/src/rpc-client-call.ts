@@ -7,8 +7,8 @@ import { methodPath } from "./rpc-definition.ts";
 import { fromGrpcStatus } from "./rpc-status.ts";
 import type { CallOptions } from "./rpc-types.ts";
 
-/** grpc-js counts a deadline in 32 bits of milliseconds at the server, so longer ones would come out negative. */
-const MAX_DEADLINE_MS = 2 ** 31 - 1;
+/** 24 days: grpc-js counts a deadline in 32 bits of milliseconds at the server, so longer ones would come out negative. */
+const MAX_DEADLINE_MS = 24 * 86_400_000;
 
 /** One call of a client: its settings, and exactly one end. */
 export type ClientCall = {
@@ -51,7 +51,7 @@ export function openClientCall(
   };
 
   return {
-    metadata: toMetadata(options.metadata),
+    metadata: toMetadata(options),
     grpcOptions: deadlineOf(options.deadlineMs ?? caller.defaultDeadlineMs, method),
     ended: ended.signal,
     finish,
@@ -97,8 +97,11 @@ function abortReason(signal: AbortSignal): AppError {
 
 function deadlineOf(deadlineMs: number, method: DescMethod): GrpcCallOptions {
   const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
-  if (deadlineMs === Number.POSITIVE_INFINITY && streams) {
-    return {};
+  if (deadlineMs === Number.POSITIVE_INFINITY) {
+    if (streams) {
+      return {};
+    }
+    throw AppError.invalid([{ field: "deadlineMs", description: "must be finite for calls with a single answer" }]);
   }
   if (!(deadlineMs > 0)) {
     throw AppError.deadline(`no time left to call ${methodPath(method)}`);
@@ -106,8 +109,8 @@ function deadlineOf(deadlineMs: number, method: DescMethod): GrpcCallOptions {
   return { deadline: Date.now() + Math.min(deadlineMs, MAX_DEADLINE_MS) };
 }
 
-function toMetadata(entries: Readonly<Record<string, string>> = {}): Metadata {
-  const metadata = new Metadata();
+function toMetadata({ metadata: entries = {}, waitForReady = false }: CallOptions): Metadata {
+  const metadata = new Metadata({ waitForReady });
   for (const [key, value] of Object.entries(entries)) {
     metadata.set(key, value);
   }

@@ -61,6 +61,8 @@ export type CallOptions = {
   readonly deadlineMs?: number;
   /** Text metadata to send, for example `x-request-id` and `traceparent`. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Wait for a connection until the deadline instead of failing UNAVAILABLE while there is none; default false. */
+  readonly waitForReady?: boolean;
 };
 
 /** The client's form of one method, by its kind. Errors are AppErrors. */

@@ -50,7 +50,7 @@ export async function runService<Config extends { readonly service: ServiceConfi
   try {
     const running = await startService(name, definition, config, { logger, processMetrics: true });
     stop = (signal) => {
-      running.stop(signal).then((report) => process.exit(report.failed.length === 0 ? EXIT.ok : EXIT.failed));
+      void running.stop(signal).then((report) => process.exit(report.failed.length === 0 ? EXIT.ok : EXIT.failed));
     };
     writeReadyFile(process.env.MH_READY_FILE, name, running.addresses);
     logger.info({ ...running.addresses }, "ready");

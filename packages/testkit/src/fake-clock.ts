@@ -51,6 +51,8 @@ export function fakeClock(startMs: number = Date.UTC(2026, 0, 1)): FakeClock {
     },
     async advance(ms) {
       const limit = now + ms;
+      // Lets code that is on its way to a sleep get there first.
+      await new Promise(setImmediate);
       for (let sleeper = next(limit); sleeper; sleeper = next(limit)) {
         now = Math.max(now, sleeper.untilMs);
         sleeper.wake();
