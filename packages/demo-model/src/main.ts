@@ -1,46 +1,52 @@
 import { renameSync, writeFileSync } from "node:fs";
-import { createDemoModel, type DemoModel } from "./server.ts";
+import { ConfigError, createLifecycle, createLogger, type Lifecycle } from "@manyhands/kit";
+import { type Config, readConfig } from "./config.ts";
+import { ScenarioError } from "./load-scenarios.ts";
+import { createDemoModel } from "./server.ts";
 
-/** Time running answers get after SIGTERM, in milliseconds. */
-const DRAIN_MS = 5_000;
-
-const log = {
-  info: (fields: object, message: string) =>
-    console.log(JSON.stringify({ level: "info", service: "demo-model", ...fields, message })),
-  warn: (fields: object, message: string) =>
-    console.error(JSON.stringify({ level: "warn", service: "demo-model", ...fields, message })),
-};
+/** Exit codes: 0 clean stop, 1 failure or an unclean stop, 2 bad configuration or scenarios. */
+const EXIT = { ok: 0, failed: 1, config: 2 } as const;
 
 try {
-  const { MH_DEMO_MODEL_LISTEN, MH_DEMO_MODEL_SCENARIOS, MH_DEMO_MODEL_KEY, MH_READY_FILE } = process.env;
-  const model = await createDemoModel({
-    listen: MH_DEMO_MODEL_LISTEN ?? "127.0.0.1:0",
-    log,
-    ...(MH_DEMO_MODEL_SCENARIOS ? { scenarioDir: MH_DEMO_MODEL_SCENARIOS } : {}),
-    ...(MH_DEMO_MODEL_KEY ? { requiredKey: MH_DEMO_MODEL_KEY } : {}),
-  });
-  stopOnSignal(model);
-  if (MH_READY_FILE) writeReadyFile(MH_READY_FILE, model.address);
+  await run(readConfig(process.env));
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
+  process.stderr.write(`demo-model: ${error instanceof Error ? error.message : String(error)}\n`);
+  const isSettings = error instanceof ConfigError || error instanceof ScenarioError;
+  process.exitCode = isSettings ? EXIT.config : EXIT.failed;
 }
 
-/** Written whole or not at all: whoever waits for the file never reads half of it. */
-function writeReadyFile(path: string, address: string): void {
-  const ready = { service: "demo-model", pid: process.pid, addresses: { http: address } };
-  writeFileSync(`${path}.${process.pid}.tmp`, JSON.stringify(ready));
-  renameSync(`${path}.${process.pid}.tmp`, path);
+async function run(config: Config): Promise<void> {
+  const logger = createLogger({ service: "demo-model", level: config.logLevel });
+  const model = await createDemoModel({
+    listen: config.listen,
+    log: logger,
+    ...(config.scenarioDir === undefined ? {} : { scenarioDir: config.scenarioDir }),
+    ...(config.requiredKey === undefined ? {} : { requiredKey: config.requiredKey.reveal() }),
+  });
+  const lifecycle = createLifecycle({ logger, drainMs: config.drainMs });
+  // The server drops what is still running by itself; the rest of the deadline is for that.
+  const deadlineMs = config.drainMs + 1_000;
+  lifecycle.onStop("http server", () => model.close(config.drainMs), { phase: "drain", deadlineMs });
+  stopOnSignals(lifecycle);
+  lifecycle.setReady(true);
+  if (config.readyFile !== undefined) writeReadyFile(config.readyFile, model.address);
+}
+
+/** Written beside and renamed, so that a reader never sees half a file. */
+function writeReadyFile(path: string, http: string): void {
+  const beside = `${path}.${process.pid}.tmp`;
+  writeFileSync(beside, `${JSON.stringify({ service: "demo-model", pid: process.pid, addresses: { http } })}\n`);
+  renameSync(beside, path);
 }
 
 /** The first signal drains, a second one ends at once. */
-function stopOnSignal(model: DemoModel): void {
+function stopOnSignals(lifecycle: Lifecycle): void {
   let isStopping = false;
-  const stop = (): void => {
-    if (isStopping) process.exit(1);
+  const onSignal = (signal: string): void => {
+    if (isStopping) process.exit(EXIT.failed);
     isStopping = true;
-    void model.close(DRAIN_MS).then(() => process.exit(0));
+    void lifecycle.stop(signal).then(({ failed }) => process.exit(failed.length === 0 ? EXIT.ok : EXIT.failed));
   };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
 }
