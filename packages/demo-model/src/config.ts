@@ -21,7 +21,7 @@ export function readConfig(env: Env): Config {
   const config: Config = {
     listen: read.address("MH_DEMO_MODEL_LISTEN", { default: "127.0.0.1:0", doc: "where the HTTP server listens" }),
     scenarioDir: read.optional("MH_DEMO_MODEL_SCENARIOS", { doc: "directory of *.yaml scenarios; default: packaged" }),
-    requiredKey: read.optionalSecret("MH_DEMO_MODEL_KEY", { doc: "the only accepted API key; default: any key" }),
+    requiredKey: read.optionalSecret("MH_DEMO_MODEL_KEY", { doc: "the only accepted API key; default: every key is" }),
     logLevel: read.oneOf("MH_LOG_LEVEL", LOG_LEVELS, { default: "info", doc: "how much is logged" }),
     drainMs: read.integer("MH_DRAIN_MS", { default: 10_000, min: 0, max: 600_000, doc: "time for running answers" }),
     readyFile: read.optional("MH_READY_FILE", { doc: "written with pid and address when ready" }),

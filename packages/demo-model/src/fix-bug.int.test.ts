@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { LocalHand } from "../test/local-hand.ts";
-import { runTask } from "../test/run-task.ts";
 import { createDemoModel, type DemoModel, demoRepository, demoShellRepository, FIX_COMMIT_SUBJECT } from "./index.ts";
+import { LocalHand } from "./testing/local-hand.ts";
+import { runTask } from "./testing/run-task.ts";
 
 const URL = "http://git.example:3000/acme/calculator.git";
 const TASK = `Clone ${URL}, run its tests, fix the failing one, commit and push.`;
@@ -24,6 +24,7 @@ beforeEach(async () => {
   makeRemote(join(root, "remote.git"));
   // git itself redirects the URL of the task to the bare repository of this test.
   hand = new LocalHand(root, {
+    PATH: process.env.PATH,
     GIT_CONFIG_COUNT: "1",
     GIT_CONFIG_KEY_0: `url.${join(root, "remote.git")}.insteadOf`,
     GIT_CONFIG_VALUE_0: URL,

@@ -9,8 +9,8 @@ import Anthropic, {
   RateLimitError,
 } from "@anthropic-ai/sdk";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { TOOLS } from "../test/toolset.ts";
 import { createDemoModel, type DemoModel } from "./index.ts";
+import { TOOLS } from "./testing/toolset.ts";
 
 let model: DemoModel;
 let client: Anthropic;

@@ -11,9 +11,9 @@ export class LocalHand {
   readonly #root: string;
   readonly #env: NodeJS.ProcessEnv;
 
-  constructor(root: string, env: NodeJS.ProcessEnv = {}) {
+  constructor(root: string, env: NodeJS.ProcessEnv) {
     this.#root = root;
-    this.#env = { PATH: process.env.PATH, HOME: root, LANG: "C", ...env };
+    this.#env = { HOME: root, LANG: "C", ...env };
   }
 
   /** Forgets every file, as a new hand after a lost one does. */
