@@ -83,7 +83,7 @@ describe("tidy", () => {
       .filter((source) => /^packages\/[^/]+\/src\//.test(source.path))
       .flatMap((source) =>
         source.lines.flatMap((line, index) =>
-          /^export (async )?(function|class|const|interface|type) /.test(line) &&
+          /^export (async )?(function|class|const|interface|type) (?!\{)/.test(line) &&
           !/\*\/\s*$/.test(source.lines[index - 1] ?? "")
             ? [`${source.path}:${index + 1}: ${line.trim()}`]
             : [],
