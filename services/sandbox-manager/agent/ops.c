@@ -67,6 +67,8 @@ static void put_state(writer *w, const operation *op) {
 
 static bool attach(uint32_t id, operation *op, uint64_t from, uint64_t window) {
   for (int i = 0; i < MAX_ATTACHMENTS; i++)
+    if (attachments[i].used && attachments[i].id == id) return true; /* a request repeated after damage */
+  for (int i = 0; i < MAX_ATTACHMENTS; i++)
     if (!attachments[i].used) {
       attachments[i] = (attachment){true, id, op, from, window};
       return true;

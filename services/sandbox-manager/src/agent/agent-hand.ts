@@ -1,0 +1,72 @@
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { AppError, type Logger, newId } from "@manyhands/kit";
+import type { Hand } from "../drivers/driver.ts";
+import { type AgentChannel, openChannel } from "./channel.ts";
+import { createTunnel } from "./tunnel.ts";
+
+const LOOK_MS = 30_000;
+const NO_HASH = new Uint8Array(32);
+
+/** What a hand with a resident agent is made of. */
+export type AgentHandOptions = {
+  readonly handId: string;
+  /** The agent's stdin and stdout. */
+  readonly stream: Duplex;
+  readonly attachEpoch: number;
+  readonly instance: string;
+  readonly logger: Logger;
+  /** The way out of the hand; without it connections inside are refused. */
+  readonly dial?: () => Promise<Socket>;
+  /** Asked once when the stream ended: why, in words. */
+  readonly explainLoss?: () => Promise<string>;
+};
+
+/** A hand behind a stream to its agent. Resolves when the agent answered; rejects FENCED when it has a newer manager. */
+export async function createAgentHand(options: AgentHandOptions): Promise<Hand> {
+  const { handId, stream, attachEpoch, instance, logger, dial, explainLoss } = options;
+  const lost = new AbortController();
+  let detached = false;
+  let channel: AgentChannel | undefined;
+  const currentChannel = () => {
+    if (!channel) throw new Error("a frame of the tunnel came before the welcome");
+    return channel;
+  };
+  const tunnel = createTunnel(currentChannel, dial, logger);
+  const onEnd = (error: AppError) => {
+    tunnel.close();
+    if (detached || error.kind === "fenced") return;
+    const explained = explainLoss?.().catch(() => undefined) ?? Promise.resolve(undefined);
+    void explained.then((why) => lost.abort(why ? AppError.unavailable("HAND_LOST", why, error) : error));
+  };
+  channel = await openChannel({
+    stream,
+    epoch: attachEpoch,
+    instance,
+    logger,
+    onTunnel: (frame) => tunnel.onFrame(frame),
+    onEnd,
+  });
+  const agent = channel;
+  return {
+    handId,
+    lost: lost.signal,
+    start: (spec) => agent.start(spec),
+    attach: (operationId) => agent.attach(operationId),
+    state: (operationId) => agent.state(operationId),
+    cancel: (operationId) => agent.cancel(operationId),
+    async look(action) {
+      const { parts } = await agent.start({ id: newId("look"), inputHash: NO_HASH, timeoutMs: LOOK_MS, action }, true);
+      const chunks: Uint8Array[] = [];
+      for await (const part of parts) {
+        if (part.type === "output") chunks.push(part.bytes);
+        else return { exitCode: part.state.exitCode ?? -1, bytes: Buffer.concat(chunks) };
+      }
+      throw AppError.internal(new Error("the agent ended a look without its exit"));
+    },
+    async detach() {
+      detached = true;
+      agent.end(AppError.unavailable("HAND_DETACHED", "this manager let the hand go"));
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import type Docker from "dockerode";
+import type { HandPlan } from "../driver.ts";
+import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
+
+/** The tool user's number, in no image's /etc/passwd; the agent alone is root, with three capabilities. */
+const TOOL_UID = 65_532;
+const TMP_BYTES = 256 * 1024 * 1024;
+const HOME_BYTES = 64 * 1024 * 1024;
+/** 64 MiB of spools, and the scripts, bodies and entries beside them. */
+const JOURNAL_BYTES = 128 * 1024 * 1024;
+const RUN_BYTES = 32 * 1024 * 1024;
+const SHM_BYTES = 16 * 1024 * 1024;
+const NANO_PER_MILLI = 1_000_000;
+
+/** Where in a hand the agent's binary lies, read-only. */
+export const AGENT_DIR = "/.manyhands/bin";
+export const AGENT_FILE = "hand-agent";
+/** The only port that answers inside a hand; bytes go from here through the manager to the git proxy. */
+export const TUNNEL_PORT = 8079;
+
+/** Labels that find our containers again, whoever made them. */
+export const LABEL = {
+  hand: "dev.manyhands.hand",
+  session: "dev.manyhands.session",
+  name: "dev.manyhands.name",
+  generation: "dev.manyhands.generation",
+  place: "dev.manyhands.place",
+} as const;
+
+/** The container's name is made of the hand's id: a create that was answered but not heard is found again by it. */
+export function containerName(handId: string): string {
+  return `manyhands-${handId}`;
+}
+
+/** Capabilities of the agent: to become the tool user and to kill its processes. The tools have none. */
+export const AGENT_CAPABILITIES = ["KILL", "SETGID", "SETUID"] as const;
+
+function tmpfs(size: number, owner: number, mode: string, extra = ""): string {
+  return `rw,nosuid,nodev${extra},size=${size},uid=${owner},gid=${owner},mode=${mode}`;
+}
+
+/** Everything the engine is told about a hand. What is not written here is denied by default. */
+export function containerSpec(
+  plan: HandPlan,
+  image: string,
+  agentVolume: string,
+  place: string,
+): Docker.ContainerCreateOptions {
+  const { limits } = plan;
+  const env = Object.entries(plan.env).flatMap(([name, value]) => ["--env", `${name}=${value}`]);
+  return {
+    name: containerName(plan.handId),
+    Image: image,
+    Entrypoint: [
+      `${AGENT_DIR}/${AGENT_FILE}`,
+      "--uid",
+      String(TOOL_UID),
+      "--gid",
+      String(TOOL_UID),
+      "--port",
+      String(TUNNEL_PORT),
+      ...env,
+    ],
+    Cmd: [],
+    User: "0:0",
+    WorkingDir: "/",
+    Hostname: "hand",
+    // Once open for ever: the agent's stdin must outlive each manager that is attached to it.
+    OpenStdin: true,
+    StdinOnce: false,
+    AttachStdin: true,
+    AttachStdout: true,
+    AttachStderr: true,
+    Tty: false,
+    Healthcheck: { Test: ["NONE"] },
+    Labels: {
+      [LABEL.hand]: plan.handId,
+      [LABEL.session]: plan.sessionId,
+      [LABEL.name]: plan.name,
+      [LABEL.generation]: String(plan.generation),
+      [LABEL.place]: place,
+    },
+    HostConfig: {
+      NetworkMode: "none",
+      ReadonlyRootfs: true,
+      CapDrop: ["ALL"],
+      CapAdd: [...AGENT_CAPABILITIES],
+      SecurityOpt: ["no-new-privileges", `seccomp=${SECCOMP_PROFILE}`],
+      Privileged: false,
+      PidsLimit: limits.pids,
+      Memory: limits.memoryBytes,
+      MemorySwap: limits.memoryBytes,
+      NanoCpus: limits.cpuMillis * NANO_PER_MILLI,
+      ShmSize: SHM_BYTES,
+      IpcMode: "private",
+      PidMode: "",
+      UTSMode: "",
+      Ulimits: [
+        { Name: "core", Soft: 0, Hard: 0 },
+        { Name: "nofile", Soft: 4096, Hard: 4096 },
+      ],
+      OomScoreAdj: 500,
+      Binds: [],
+      Devices: [],
+      Mounts: [{ Type: "volume", Source: agentVolume, Target: AGENT_DIR, ReadOnly: true }],
+      Tmpfs: {
+        "/workspace": tmpfs(limits.workspaceBytes, TOOL_UID, "0755", ",exec"),
+        "/home/hand": tmpfs(HOME_BYTES, TOOL_UID, "0755", ",exec"),
+        "/tmp": tmpfs(TMP_BYTES, 0, "1777", ",exec"),
+        "/.manyhands/journal": tmpfs(JOURNAL_BYTES, 0, "0700", ",noexec"),
+        "/.manyhands/run": tmpfs(RUN_BYTES, 0, "0755", ",noexec"),
+      },
+      LogConfig: { Type: "none", Config: {} },
+      RestartPolicy: { Name: "no" },
+      // A dead hand is kept until it was asked why it died.
+      AutoRemove: false,
+    },
+  };
+}

@@ -1,0 +1,178 @@
+import { Socket } from "node:net";
+import { AppError, type Logger } from "@manyhands/kit";
+import Docker from "dockerode";
+import { createAgentHand } from "../../agent/agent-hand.ts";
+import type { Driver, FoundHand, Hand, HandPlan, TunnelDialer } from "../driver.ts";
+import { ensureAgentVolume } from "./agent-volume.ts";
+import { policyDrift } from "./assert-policy.ts";
+import { plainStream } from "./attach-stream.ts";
+import { containerName, containerSpec, LABEL } from "./container-spec.ts";
+
+const MS_PER_SECOND = 1000;
+
+/** How the docker driver is made. */
+export type DockerDriverOptions = {
+  readonly socketPath: string;
+  /** Image of hands whose recipe names none. */
+  readonly image: string;
+  /** The compiled in-hand agent on the manager's own disk. */
+  readonly agentPath: string;
+  /** Names this manager to the agents. */
+  readonly instance: string;
+  readonly logger: Logger;
+  readonly dial?: TunnelDialer;
+};
+
+/** What a container on a shared kernel does not keep apart. */
+const NOT_ISOLATED = [
+  "the kernel is shared with the host (no virtual machine in between)",
+  "CPU caches and timing are shared with other hands",
+] as const;
+
+/** Hands as containers with a resident agent. Resolves when the engine answers and knows the image; rejects in words otherwise. */
+export async function createDockerDriver(options: DockerDriverOptions): Promise<Driver> {
+  const { socketPath, image: defaultImage, agentPath, instance, logger, dial } = options;
+  const docker = new Docker({ socketPath });
+  const info: unknown = await docker.info();
+  const place = `docker:${engineId(info)}`;
+  await docker.getImage(defaultImage).inspect();
+  let volume: Promise<string> | undefined;
+  const agentVolume = () => {
+    volume ??= ensureAgentVolume(docker, defaultImage, agentPath).catch((error: unknown) => {
+      volume = undefined;
+      throw error;
+    });
+    return volume;
+  };
+  await agentVolume();
+
+  /** `attached` runs between attach and the handshake: a new container is started then, so no byte of it is missed. */
+  const attachTo = async (plan: AttachPlan, attached?: () => Promise<void>): Promise<Hand> => {
+    const { handId, sessionId, attachEpoch } = plan;
+    const container = docker.getContainer(containerName(handId));
+    const handLogger = logger.child({ hand: handId });
+    const hijacked = await container.attach({ stream: true, hijack: true, stdin: true, stdout: true, stderr: true });
+    if (!(hijacked instanceof Socket)) throw AppError.internal(new TypeError("the engine gave no socket to attach by"));
+    const stream = plainStream(hijacked, (text) => handLogger.warn({ text }, "the hand's agent said"));
+    try {
+      await attached?.();
+      const dialHere: (() => Promise<Socket>) | undefined = dial && (() => dial(sessionId, handId));
+      return await createAgentHand({
+        handId,
+        stream,
+        attachEpoch,
+        instance,
+        logger: handLogger,
+        explainLoss: () => explainLoss(container),
+        ...(dialHere ? { dial: dialHere } : {}),
+      });
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
+  };
+
+  const destroy = async (handId: string) => {
+    try {
+      await docker.getContainer(containerName(handId)).remove({ force: true, v: true });
+    } catch (error) {
+      const status = statusOf(error);
+      if (status !== 404 && status !== 409) throw engineError(error); // 409: somebody else is removing it
+    }
+  };
+
+  return {
+    name: "docker",
+    notIsolated: NOT_ISOLATED,
+    survivesManager: true,
+    place,
+    async provision(plan: HandPlan) {
+      const image = plan.image || defaultImage;
+      const spec = containerSpec(plan, image, await agentVolume(), place);
+      const container = docker.getContainer(containerName(plan.handId));
+      try {
+        await docker.createContainer(spec);
+      } catch (error) {
+        // Created by an earlier attempt whose answer was lost: it carries our id and is checked like a new one.
+        if (statusOf(error) === 404)
+          throw AppError.invalid([{ field: "recipe.image", description: `the engine has no image ${image}` }]);
+        if (statusOf(error) !== 409) throw engineError(error);
+      }
+      try {
+        const drift = policyDrift(spec, await container.inspect());
+        if (drift.length > 0) {
+          throw AppError.unavailable(
+            "HAND_POLICY_DRIFT",
+            `the engine made another container than asked: ${drift.join(", ")}`,
+          );
+        }
+        return await attachTo(plan, async () => {
+          await container.start();
+        });
+      } catch (error) {
+        volume = undefined; // should the volume have been pruned, the next attempt fills a new one
+        await destroy(plan.handId).catch((e: unknown) =>
+          logger.warn({ err: e, hand: plan.handId }, "a failed hand is left behind"),
+        );
+        throw error instanceof AppError ? error : engineError(error);
+      }
+    },
+    async adopt(handId, attachEpoch) {
+      let found: Docker.ContainerInspectInfo;
+      try {
+        found = await docker.getContainer(containerName(handId)).inspect();
+      } catch (error) {
+        if (statusOf(error) === 404) return undefined;
+        throw engineError(error);
+      }
+      if (!found.State.Running) return undefined;
+      return attachTo({ handId, sessionId: found.Config.Labels[LABEL.session] ?? "", attachEpoch });
+    },
+    destroy,
+    async list() {
+      const containers = await docker
+        .listContainers({ all: true, filters: { label: [LABEL.hand] } })
+        .catch((error: unknown) => {
+          throw engineError(error);
+        });
+      return containers.map(
+        (container): FoundHand => ({
+          handId: container.Labels[LABEL.hand] ?? "",
+          sessionId: container.Labels[LABEL.session] ?? "",
+          createdAtMs: container.Created * MS_PER_SECOND,
+          running: container.State === "running",
+        }),
+      );
+    },
+    async close() {},
+  };
+}
+
+type AttachPlan = Pick<HandPlan, "handId" | "sessionId" | "attachEpoch">;
+
+/** OOM flags of the engine are a hint, not proof (they miss kills of children); they are told as such. */
+async function explainLoss(container: Docker.Container): Promise<string> {
+  try {
+    const { State: state } = await container.inspect();
+    if (state.Running) return "the engine dropped the hand's stream while its container still runs";
+    const oom = state.OOMKilled ? ", the engine counts an out-of-memory kill" : "";
+    return `the hand's container ended (exit code ${state.ExitCode}${oom})`;
+  } catch (error) {
+    return statusOf(error) === 404 ? "the hand's container was removed" : "the engine does not answer any more";
+  }
+}
+
+function engineError(error: unknown): AppError {
+  const text = error instanceof Error ? error.message : String(error);
+  return AppError.unavailable("ENGINE_FAILED", `the Docker Engine: ${text}`, error);
+}
+
+function statusOf(error: unknown): number | undefined {
+  if (typeof error !== "object" || error === null || !("statusCode" in error)) return undefined;
+  return typeof error.statusCode === "number" ? error.statusCode : undefined;
+}
+
+function engineId(info: unknown): string {
+  if (typeof info === "object" && info !== null && "ID" in info && typeof info.ID === "string") return info.ID;
+  return "unknown";
+}

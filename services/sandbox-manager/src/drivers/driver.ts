@@ -1,0 +1,141 @@
+/**
+ * The port every kind of hand is behind. A driver makes hands, finds them again and ends them; a hand runs
+ * operations. What a driver must keep is written as tests in `driver.contract.ts`.
+ *
+ * D1 An operation id runs at most once in a hand: a second `start` attaches, or is refused as ID_REUSED when the input differs.
+ * D2 Output is kept by the hand, not by its reader: `attach` shows the same bytes again, from any offset.
+ * D3 A hand outlives its manager where the driver says so (`survivesManager`); `adopt` finds it again.
+ * D4 Losing a hand settles everything that waits for it with reason HAND_LOST.
+ */
+
+/** What an operation does. Paths are absolute. */
+export type OperationAction =
+  | ShellAction
+  | ExecAction
+  | { readonly kind: "restartShell" }
+  | ReadAction
+  | WriteAction
+  | TreeAction;
+
+/** A command in the hand's persistent shell; such commands take turns. */
+export type ShellAction = { readonly kind: "shell"; readonly script: Uint8Array };
+/** A program of its own, beside the shell. `cwd` defaults to the workspace. */
+export type ExecAction = { readonly kind: "exec"; readonly argv: readonly string[]; readonly cwd?: string };
+/** A file's bytes as output; the exit code is 0 or an errno. */
+export type ReadAction = { readonly kind: "read"; readonly path: string; readonly maxBytes: number };
+/** Replaces a file whole or not at all, making its folders; the exit code is 0 or an errno. */
+export type WriteAction = {
+  readonly kind: "write";
+  readonly path: string;
+  readonly content: Uint8Array;
+  /** Permission bits of a new file; an existing one keeps its own. */
+  readonly mode: number;
+};
+/** The entries below a folder as output (see `parseTree`), links not followed; the exit code is 0 or an errno. */
+export type TreeAction = { readonly kind: "tree"; readonly path: string; readonly maxEntries: number };
+
+/** One operation. */
+export type OperationSpec = {
+  readonly id: string;
+  /** SHA-256 of everything that makes the operation what it is. */
+  readonly inputHash: Uint8Array;
+  /** After which it is killed with its whole process tree, in milliseconds from its own start. */
+  readonly timeoutMs: number;
+  readonly action: OperationAction;
+};
+
+/** Where an operation stands. `unknown`: it was started and nobody saw its end. */
+export type OperationState = {
+  readonly id: string;
+  readonly phase: "queued" | "running" | "exited" | "unknown";
+  readonly killedBy: "timeout" | "cancel" | "out_of_memory" | undefined;
+  /** The persistent shell ended with this operation; the next command gets a new one. */
+  readonly shellLost: boolean;
+  /** Undefined while it runs and when a signal ended it. */
+  readonly exitCode: number | undefined;
+  readonly signal: number | undefined;
+  /** All it wrote. */
+  readonly outputBytes: number;
+  /** Of these, how many can no longer be read (the middle of a flood, or given up for newer operations). */
+  readonly unreadableBytes: number;
+};
+
+/** What following an operation yields: output in order (offsets jump over what is unreadable), then its end. */
+export type OperationPart =
+  | { readonly type: "output"; readonly offset: number; readonly bytes: Uint8Array }
+  | { readonly type: "exit"; readonly state: OperationState };
+
+/** A started or found operation and its parts from the first byte on. Not reading `parts` to the end must be told by `return()`. */
+export type StartedOperation = {
+  readonly existing: boolean;
+  readonly state: OperationState;
+  readonly parts: AsyncIterable<OperationPart>;
+};
+
+/** A running hand, as its one manager holds it. Every method rejects with an AppError, reason HAND_LOST once it is lost. */
+export type Hand = {
+  readonly handId: string;
+  /** Aborts with the HAND_LOST error when the hand is gone, whatever the way. Never by `detach`. */
+  readonly lost: AbortSignal;
+  start(spec: OperationSpec): Promise<StartedOperation>;
+  /** Undefined when the operation was never started. */
+  attach(operationId: string): Promise<AsyncIterable<OperationPart> | undefined>;
+  state(operationId: string): Promise<OperationState | undefined>;
+  /** Kills it; answers its state, undefined when it was never started. */
+  cancel(operationId: string): Promise<OperationState | undefined>;
+  /** Reads without leaving a trace in the ledger. */
+  look(action: ReadAction | TreeAction): Promise<{ readonly exitCode: number; readonly bytes: Uint8Array }>;
+  /** Stops talking to it and leaves it running. */
+  detach(): Promise<void>;
+};
+
+/** Limits of one hand, all set. */
+export type HandLimits = {
+  readonly memoryBytes: number;
+  readonly cpuMillis: number;
+  readonly workspaceBytes: number;
+  readonly pids: number;
+};
+
+/** What a driver needs to make a hand. */
+export type HandPlan = {
+  readonly handId: string;
+  readonly sessionId: string;
+  readonly name: string;
+  readonly generation: number;
+  /** Empty: the driver's default. */
+  readonly image: string;
+  readonly limits: HandLimits;
+  readonly env: Readonly<Record<string, string>>;
+  /** Number of this attachment, higher than every earlier one of this hand; the fence against former managers. */
+  readonly attachEpoch: number;
+};
+
+/** A hand that exists on this machine, whoever holds it. */
+export type FoundHand = {
+  readonly handId: string;
+  readonly sessionId: string;
+  readonly createdAtMs: number;
+  readonly running: boolean;
+};
+
+/** One kind of hands. */
+export type Driver = {
+  readonly name: "docker" | "virtual";
+  /** What it does not isolate, in words for people. */
+  readonly notIsolated: readonly string[];
+  /** True when hands outlive the manager's process. */
+  readonly survivesManager: boolean;
+  /** Where hands of this driver live; managers with the same place can adopt each other's hands. */
+  readonly place: string;
+  provision(plan: HandPlan): Promise<Hand>;
+  /** Takes an existing hand over; undefined when it is not there or no longer runs. */
+  adopt(handId: string, attachEpoch: number): Promise<Hand | undefined>;
+  /** Ends a hand and everything of it; fine when it is gone already. */
+  destroy(handId: string): Promise<void>;
+  list(): Promise<readonly FoundHand[]>;
+  close(): Promise<void>;
+};
+
+/** Carries a process's connections out of a hand. The hand knows nothing of who answers. */
+export type TunnelDialer = (sessionId: string, handId: string) => Promise<import("node:net").Socket>;
