@@ -1,6 +1,13 @@
 export { type EventuallyOptions, eventually } from "./eventually.ts";
 export { type FakeClock, fakeClock } from "./fake-clock.ts";
 export { freePort } from "./free-port.ts";
+export {
+  type GitServer,
+  type GitServerCommit,
+  type GitServerOptions,
+  type GitServerRequest,
+  startGitServer,
+} from "./git-server.ts";
 export { findNatsServer } from "./nats-binary.ts";
 export { type NatsServer, type NatsServerOptions, startNatsServer } from "./nats-server.ts";
 export { type Decider, type Spec, spec } from "./spec.ts";
