@@ -17,10 +17,16 @@ export function describeFailure(error: unknown): string {
     const details = error.details === "" ? "" : `${error.details.trimEnd()}\n\n`;
     return `\n${details}manyhands: ${error.message}.\n  ${error.advice}\n`;
   }
+  if (isUsageError(error)) return `\nmanyhands: ${messageOf(error)}\n  See --help.\n`;
   return `\nmanyhands: unexpected failure: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`;
 }
 
 /** The words of any thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What node:util's parseArgs throws about options a person typed. */
+function isUsageError(error: unknown): boolean {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }

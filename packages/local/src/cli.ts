@@ -1,0 +1,21 @@
+import { describeFailure } from "./setup-error.ts";
+
+/** One module per command, loaded only when it is asked for: a start must not wait for what it does not use. */
+const commands: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
+  start: async (args) => (await import("./commands/start.ts")).start(args),
+  test: async (args) => (await import("./commands/test.ts")).test(args),
+  verify: async (args) => (await import("./commands/test.ts")).verify(args),
+  bench: async (args) => (await import("./commands/bench.ts")).bench(args),
+  demo: async (args) => (await import("./commands/demo.ts")).demo(args),
+  setup: async (args) => (await import("./commands/setup.ts")).setup(args),
+};
+
+const [name = "", ...args] = process.argv.slice(2);
+const command = commands[name];
+try {
+  if (command === undefined) throw new Error(`no command "${name}"`);
+  process.exit(await command(args));
+} catch (error) {
+  process.stderr.write(describeFailure(error));
+  process.exit(1);
+}

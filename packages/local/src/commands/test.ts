@@ -1,0 +1,105 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { allChecks, type Check } from "../checks.ts";
+import { type EngineForTests, engineForTests } from "../docker-install.ts";
+import { ensureHandAgent } from "../hand-agent.ts";
+import { ensureHandImage } from "../hand-image.ts";
+import { ensureNatsServer } from "../nats-server.ts";
+import { checkoutPaths } from "../paths.ts";
+import { stderrProgress as progress } from "../progress.ts";
+import { SetupError } from "../setup-error.ts";
+import { onStopSignal } from "../stop-signal.ts";
+import { addCounts, type Counts, noCounts, summary } from "../test-counts.ts";
+import { runVitest } from "../vitest-run.ts";
+
+const parts = ["checks", "unit", "int", "e2e"] as const;
+type Part = (typeof parts)[number];
+
+/** `npm test`: sets everything up, with `CI=true` or `--install-docker` a Docker Engine too, then verifies. */
+export function test(args: readonly string[]): Promise<number> {
+  const options = readOptions(args);
+  return run(options, options.installDocker || process.env.CI === "true");
+}
+
+/** `npm run verify`: the same checks and tests on the machine as it is. */
+export function verify(args: readonly string[]): Promise<number> {
+  return run(readOptions(args), false);
+}
+
+interface TestOptions {
+  readonly only: readonly Part[];
+  readonly installDocker: boolean;
+  readonly filters: readonly string[];
+}
+
+function readOptions(args: readonly string[]): TestOptions {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { only: { type: "string", multiple: true }, "install-docker": { type: "boolean", default: false } },
+  });
+  const asked = values.only ?? [...parts];
+  const only = parts.filter((part) => asked.includes(part));
+  const unknown = asked.find((part) => !parts.some((known) => known === part));
+  if (unknown !== undefined) {
+    throw new SetupError(`--only must be one of ${parts.join(", ")}, not "${unknown}"`, { advice: "Correct it." });
+  }
+  return { only, installDocker: values["install-docker"], filters: positionals };
+}
+
+async function run(options: TestOptions, mayInstallDocker: boolean): Promise<number> {
+  const nats = await ensureNatsServer(progress);
+  const needsDocker = options.only.some((part) => part === "int" || part === "e2e");
+  const docker = needsDocker ? await engineForTests(mayInstallDocker, progress) : undefined;
+  // A stop signal must not leave behind the daemon this run started.
+  onStopSignal((signal) => {
+    progress(`${signal}: stopping`);
+    void Promise.resolve(docker?.stop()).finally(() => process.exit(130));
+  });
+  try {
+    const env = { NATS_SERVER_BIN: nats.path, ...(docker === undefined ? {} : await handEnv(docker)) };
+    const counts = await runParts(options, env);
+    process.stdout.write(summary(counts));
+    return counts.failed === 0 ? 0 : 1;
+  } finally {
+    await docker?.stop();
+  }
+}
+
+/** What tests of Docker hands find ready: never built inside a test's own time limit. */
+async function handEnv({ engine }: EngineForTests): Promise<NodeJS.ProcessEnv> {
+  const image = await ensureHandImage(engine.docker, progress);
+  const agent = await ensureHandAgent();
+  return {
+    DOCKER_HOST: `unix://${engine.socket}`,
+    MH_HAND_IMAGE: image.image,
+    MH_HAND_AGENT: agent,
+    TESTCONTAINERS_RYUK_DISABLED: "true",
+  };
+}
+
+async function runParts(options: TestOptions, env: NodeJS.ProcessEnv): Promise<Counts> {
+  let counts = noCounts;
+  mkdirSync(checkoutPaths.run, { recursive: true });
+  for (const part of options.only) {
+    progress(part === "checks" ? "checks" : `tests: ${part}`);
+    const result =
+      part === "checks"
+        ? await runChecks(await allChecks())
+        : await runVitest(part, options.filters, env, join(checkoutPaths.run, `vitest-${part}.json`));
+    counts = addCounts(counts, result);
+  }
+  return counts;
+}
+
+async function runChecks(checks: readonly Check[]): Promise<Counts> {
+  let counts = noCounts;
+  for (const { name, run: runCheck } of checks) {
+    const problem = await runCheck();
+    process.stdout.write(`  ${problem === undefined ? "ok    " : "FAILED"} ${name}\n`);
+    const failures = problem === undefined ? [] : [{ name, message: problem }];
+    counts = addCounts(counts, { ...noCounts, passed: 1 - failures.length, failed: failures.length, failures });
+  }
+  return counts;
+}
