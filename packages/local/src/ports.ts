@@ -15,19 +15,20 @@ const LAST_PORT = FIRST_PORT + SLOTS * SLOT_SIZE;
  */
 export async function choosePorts(file: string, names: readonly string[]): Promise<ReadonlyMap<string, number>> {
   const remembered = readRemembered(file);
-  const held: Server[] = [];
-  const chosen = new Map<string, number>();
+  const held = new Map<string, HeldPort>();
   try {
-    const candidates = candidatesFor(file);
+    // Remembered ports first, all of them: a name that needs a new one must not take its neighbour's.
     for (const name of names) {
       const before = remembered.get(name);
-      const server = (before === undefined ? undefined : await hold(before)) ?? (await holdFirst(candidates));
-      held.push(server.server);
-      chosen.set(name, server.port);
+      const again = before === undefined ? undefined : await hold(before);
+      if (again !== undefined) held.set(name, again);
     }
+    const candidates = candidatesFor(file);
+    for (const name of names) if (!held.has(name)) held.set(name, await holdFirst(candidates));
   } finally {
-    await Promise.all(held.map(close));
+    await Promise.all([...held.values()].map(({ server }) => close(server)));
   }
+  const chosen = new Map([...held].map(([name, { port }]) => [name, port]));
   writePrivateFile(file, `${JSON.stringify(Object.fromEntries([...remembered, ...chosen]), null, 2)}\n`);
   return chosen;
 }
