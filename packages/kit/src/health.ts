@@ -1,3 +1,4 @@
+import { anySignal, raceAbort } from "./deadline.ts";
 import { AppError } from "./errors.ts";
 import {
   Health as HealthService,
@@ -41,7 +42,7 @@ export function createHealth(serviceNames: readonly string[], lifecycle: Lifecyc
       try {
         if (!names.has(name)) {
           yield { status: ServingStatus.SERVICE_UNKNOWN };
-          await aborted(context);
+          await raceAbort(new Promise<never>(() => {}), anySignal(context.signal, lifecycle.signal));
         }
         yield* changes(lifecycle, context);
       } finally {
@@ -63,28 +64,25 @@ async function* changes(lifecycle: Lifecycle, context: RpcContext) {
   let sent: boolean | undefined;
   const off = lifecycle.onReady(() => wake());
   const onAbort = () => wake();
-  context.signal.addEventListener("abort", onAbort, { once: true });
+  const ends = anySignal(context.signal, lifecycle.signal);
+  ends.addEventListener("abort", onAbort, { once: true });
   try {
-    while (!context.signal.aborted) {
+    for (;;) {
       const changed = new Promise<void>((resolve) => {
         wake = resolve;
       });
       if (lifecycle.ready !== sent) {
         sent = lifecycle.ready;
         yield { status: sent ? ServingStatus.SERVING : ServingStatus.NOT_SERVING };
-      } else {
-        await changed;
+        continue;
       }
+      context.signal.throwIfAborted();
+      // A stop turns readiness red before it fires this, so that NOT_SERVING has just been sent.
+      lifecycle.signal.throwIfAborted();
+      await changed;
     }
   } finally {
     off();
-    context.signal.removeEventListener("abort", onAbort);
+    ends.removeEventListener("abort", onAbort);
   }
-  throw context.signal.reason;
-}
-
-function aborted(context: RpcContext): Promise<never> {
-  return new Promise((_, reject) => {
-    context.signal.addEventListener("abort", () => reject(context.signal.reason), { once: true });
-  });
 }

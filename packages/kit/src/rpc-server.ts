@@ -1,5 +1,6 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { formatAddress, parseAddress } from "./address.ts";
+import { systemClock } from "./clock.ts";
 import { AppError } from "./errors.ts";
 import { createHealth, type Health } from "./health.ts";
 import type { Lifecycle } from "./lifecycle.ts";
@@ -35,10 +36,14 @@ export type RpcServer = {
 /** What stays of the drain time for calls that are told to end to do so. */
 const KILL_MARGIN_MS = 500;
 
+/** How long a stopping server still listens, so that probes see NOT_SERVING and not just a closed port. */
+const MAX_NOTICE_MS = 250;
+
 /**
  * Starts a gRPC server with health and reflection beside the given services. On stop: health NOT_SERVING at once and
- * streams end with UNAVAILABLE; connections are asked to go; running unary calls may finish until the drain deadline;
- * then the rest is ended with UNAVAILABLE, and last the sockets are closed by force.
+ * streams end with UNAVAILABLE; after a short notice the port closes and connections are asked to go; running unary
+ * calls may finish until the drain deadline; then the rest is ended with UNAVAILABLE, and last the sockets are closed
+ * by force.
  */
 export async function createRpcServer(options: RpcServerOptions): Promise<RpcServer> {
   const { lifecycle, services } = options;
@@ -61,12 +66,16 @@ export async function createRpcServer(options: RpcServerOptions): Promise<RpcSer
   const all = options.reflection === false ? own : [...own, ...createReflection(own.map(({ service }) => service))];
   for (const { service, handlers } of all) {
     const bound = [...handlers].map(([method, handler]) => {
-      const bindOptions = { logger, metrics, stopSignal: lifecycle.signal, killSignal: kill.signal };
+      // Health ends its watches by itself, after it has told them NOT_SERVING.
+      const stopSignal = service === health.service.service ? kill.signal : lifecycle.signal;
+      const bindOptions = { logger, metrics, stopSignal, killSignal: kill.signal };
       return [method.localName, bindHandler(method, handler, bindOptions)] as const;
     });
     server.addService(methodDefinitions(service), Object.fromEntries(bound));
   }
   const address = await bind(server, options.listen);
+  const noticeMs = Math.min(MAX_NOTICE_MS, lifecycle.drainMs / 10);
+  lifecycle.onStop("rpc notice", (signal) => systemClock.sleep(noticeMs, signal), { phase: "accept" });
   lifecycle.onStop(`rpc server ${address}`, () => stopServer(server, kill, lifecycle.drainMs), {
     phase: "drain",
     deadlineMs: lifecycle.drainMs + KILL_MARGIN_MS * 4,

@@ -54,7 +54,9 @@ function repositoryRoot(): string {
 function versionOf(path: string): { major: number; minor: number } | undefined {
   try {
     accessSync(path, constants.X_OK);
-    const match = /v(\d+)\.(\d+)/.exec(execFileSync(path, ["--version"], { encoding: "utf8", timeout: 10_000 }));
+    const match = /^nats-server: v(\d+)\.(\d+)/.exec(
+      execFileSync(path, ["--version"], { encoding: "utf8", timeout: 10_000 }),
+    );
     return match ? { major: Number(match[1]), minor: Number(match[2]) } : undefined;
   } catch {
     return undefined;

@@ -123,7 +123,12 @@ class Instance {
     await mkdir(this.dir, { recursive: true });
     await rm(logPath, { force: true });
     await writeFile(configPath, this.#config(logPath));
-    const child = spawn(this.#binary, ["-c", configPath], { stdio: "ignore" });
+    const child = spawn(this.#binary, ["-c", configPath], { stdio: ["ignore", "ignore", "pipe"] });
+    // What it says before its log file is open: a refused configuration.
+    let words = "";
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      words = (words + text).slice(-4000);
+    });
     this.#child = child;
     // A test run that is ended without clean-up must not leave servers behind.
     const killWithUs = () => child.kill("SIGKILL");
@@ -136,8 +141,8 @@ class Instance {
     failed.catch(() => undefined);
     await Promise.race([failed, eventually(() => this.#ready(child), { timeoutMs: READY_MS, everyMs: 15 })]).catch(
       async (error: unknown) => {
-        const log = await readFile(logPath, "utf8").catch(() => "no log");
-        throw new Error(`nats-server did not become ready on port ${this.port}:\n${log.slice(-4000)}`, {
+        const log = await readFile(logPath, "utf8").catch(() => "");
+        throw new Error(`nats-server did not become ready on port ${this.port}:\n${words}${log.slice(-4000)}`, {
           cause: error,
         });
       },

@@ -50,13 +50,19 @@ export const echo: ServiceImpl<typeof EchoService> = {
 /** Starts the echo service with some handlers replaced. */
 export async function startEcho(
   impl: ServiceImpl<typeof EchoService> = {},
-  options: { readonly drainMs?: number; readonly logger?: Logger } = {},
+  options: { readonly drainMs?: number; readonly logger?: Logger; readonly listen?: string } = {},
 ): Promise<EchoBed> {
   const logger = options.logger ?? silentLogger();
   const lifecycle = createLifecycle({ logger, drainMs: options.drainMs ?? 200 });
   const metrics = createMetrics();
   const services = [implement(EchoService, { ...echo, ...impl })];
-  const { address } = await createRpcServer({ listen: "127.0.0.1:0", services, logger, lifecycle, metrics });
+  const { address } = await createRpcServer({
+    listen: options.listen ?? "127.0.0.1:0",
+    services,
+    logger,
+    lifecycle,
+    metrics,
+  });
   lifecycle.setReady(true);
   const client = createRpcClient(EchoService, {
     address,
