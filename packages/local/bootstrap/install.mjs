@@ -6,7 +6,7 @@ import { runTool } from "./run-tool.mjs";
 const PNPM = "12.21.0";
 const STEP_MS = 600_000;
 const NETWORK_ADVICE =
-  "Check that this machine reaches the npm registry (npm config get registry), then run the command again.";
+  "Usually the npm registry is out of reach (npm config get registry). Otherwise the output above says why.";
 
 /** The exact files a fresh install depends on, hashed; any change means: install again. */
 export function installStamp(root) {
