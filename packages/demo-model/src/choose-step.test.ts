@@ -56,6 +56,10 @@ test("a lost result jumps, keeps the repetition's number, and comes back to it",
   expect(at("do it", "ok", "ok", "ok", "!lost", "it had happened")).toBe("end");
 });
 
+test("the rules of the scenario come before those of the step", () => {
+  expect(at("do it", "!lost", "!lost, though it had happened")).toBe("repair 1");
+});
+
 test("a rule fires no more often than its limit", () => {
   expect(at("do it", "!lost", "!lost")).toBe("repair 1");
   expect(at("do it", "!lost", "!lost", "!lost")).toBe("each 1");

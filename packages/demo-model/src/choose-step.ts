@@ -62,7 +62,7 @@ class Script {
     if (step === undefined || user === undefined) return;
     const results = toolResults(assistant, user);
     this.#remember(step, results);
-    const rules = [...step.rules, ...this.#scenario.rules];
+    const rules = [...this.#scenario.rules, ...step.rules];
     const rule = rules.find((each) => this.#mayFire(each) && holds(each, results, textOf(user)));
     if (rule !== undefined) this.#jump(rule);
     else if (!this.#repeats(step, this.#index)) this.#moveTo(step.next ?? this.#index + 1);

@@ -70,6 +70,30 @@ test("notices a hand that was replaced between two calls", async () => {
   expect(pushedSubjects()).toEqual([FIX_COMMIT_SUBJECT, "Start"]);
 });
 
+test("a failure in words it does not know makes it look again, not go on", async () => {
+  const keep = hand.execute.bind(hand);
+  for (let strike = 1; strike <= 8; strike += 1) {
+    rmSync(join(root, "remote.git"), { recursive: true });
+    makeRemote(join(root, "remote.git"));
+    await hand.lose();
+    let calls = 0;
+    hand.execute = async (name, input) => {
+      calls += 1;
+      return calls === strike ? { text: "EHICCUP", isError: true } : keep(name, input);
+    };
+    const { text } = await runTask(client, hand, TASK);
+    expect(text, `call ${strike}`).toContain("Done.");
+    expect(pushedSubjects(), `call ${strike}`).toEqual([FIX_COMMIT_SUBJECT, "Start"]);
+  }
+}, 30_000);
+
+test("a hand that always fails ends in an honest answer", async () => {
+  hand.execute = async () => ({ text: "The sandbox was lost.", isError: true });
+  const { text, calls } = await runTask(client, hand, TASK);
+  expect(text).toContain("could not finish");
+  expect(calls).toBeLessThan(20);
+});
+
 test("an unknown push that did happen is not repeated", async () => {
   await runTask(client, hand, TASK, (call) => (call === 8 ? "lost-after" : undefined));
   expect(hand.commands.filter((command) => command.includes("git push"))).toHaveLength(1);

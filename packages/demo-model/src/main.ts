@@ -21,6 +21,7 @@ async function run(config: Config): Promise<void> {
     listen: config.listen,
     log: logger,
     ...(config.scenarioDir === undefined ? {} : { scenarioDir: config.scenarioDir }),
+    ...(config.tokensPerSecond === 0 ? {} : { tokensPerSecond: config.tokensPerSecond }),
     ...(config.requiredKey === undefined ? {} : { requiredKey: config.requiredKey.reveal() }),
   });
   const lifecycle = createLifecycle({ logger, drainMs: config.drainMs });

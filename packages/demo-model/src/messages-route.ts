@@ -17,6 +17,8 @@ export type Model = {
   readonly extraToolNames: ReadonlySet<string>;
   readonly cache: PromptCache;
   readonly faults: FaultCounter;
+  /** Speed of scenarios that name none, in estimated tokens per second; undefined is unlimited. */
+  readonly tokensPerSecond: number | undefined;
 };
 
 /** An accepted request with everything needed to answer it. */
@@ -62,7 +64,7 @@ export function planMessage(
   }
   return {
     message: renderMessage(choice, request, model.cache.use(request)),
-    pace: paceOf(choice.scenario, choice.step),
+    pace: paceOf(choice.scenario, choice.step, model.tokensPerSecond),
     stream: request.stream === true,
     fault,
   };

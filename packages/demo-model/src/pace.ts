@@ -13,12 +13,12 @@ export type Pace = {
   readonly chunkChars: number | undefined;
 };
 
-/** The pace of a step: its own fields, else its scenario's, else no waiting at all. */
-export function paceOf(scenario: Scenario, step: Step | undefined): Pace {
+/** The pace of a step: its own fields, else its scenario's, else the server's speed and no waits. */
+export function paceOf(scenario: Scenario, step: Step | undefined, tokensPerSecond?: number): Pace {
   return {
     delayMs: step?.delay_ms ?? scenario.delay_ms ?? 0,
     firstTokenMs: step?.first_token_ms ?? scenario.first_token_ms ?? 0,
-    tokensPerSecond: step?.tokens_per_second ?? scenario.tokens_per_second,
+    tokensPerSecond: step?.tokens_per_second ?? scenario.tokens_per_second ?? tokensPerSecond,
     chunkChars: step?.chunk_chars ?? scenario.chunk_chars,
   };
 }

@@ -92,7 +92,7 @@ function renderBlocks(choice: Choice, request: CreateRequest, hash: string): Out
   const hasThinking = showsThinking && step.emit.some((block) => "thinking" in block);
   const blocks = step.emit.flatMap((block, position): OutputBlock[] => {
     if ("thinking" in block) return showsThinking ? [thinkingBlock(fill(block.thinking, values), request)] : [];
-    if ("text" in block) return [textBlock(fill(block.text, values))];
+    if ("text" in block) return textBlocks(fill(block.text, values));
     if (missing.length > 0) return [];
     const { name, input } = block.tool_use;
     const id = toolUseId(hash, position, hasThinking);
@@ -106,7 +106,8 @@ function renderBlocks(choice: Choice, request: CreateRequest, hash: string): Out
 }
 
 function missingTools({ step }: Choice, request: CreateRequest): string[] {
-  const offered = new Set((request.tools ?? []).map((tool) => tool.name));
+  const isForbidden = request.tool_choice?.type === "none";
+  const offered = new Set(isForbidden ? [] : (request.tools ?? []).map((tool) => tool.name));
   return (step?.emit ?? []).flatMap((block) =>
     "tool_use" in block && !block.tool_use.allow_unknown && !offered.has(block.tool_use.name)
       ? [block.tool_use.name]
@@ -117,6 +118,11 @@ function missingTools({ step }: Choice, request: CreateRequest): string[] {
 function thinkingBlock(thinking: string, request: CreateRequest): OutputBlock {
   const isOmitted = request.thinking?.display === "omitted";
   return { type: "thinking", thinking: isOmitted ? "" : thinking, signature: signThinking(thinking) };
+}
+
+/** A text that came out blank is left out: sent back in the next request, it would be refused. */
+function textBlocks(text: string): OutputBlock[] {
+  return text.trim() === "" ? [] : [textBlock(text)];
 }
 
 function textBlock(text: string): OutputBlock {

@@ -103,6 +103,27 @@ describe("answers", () => {
     expect(JSON.stringify(answer.content)).toContain("not given");
   });
 
+  test("tools are not used when the request forbids them", async () => {
+    const answer = await client.messages.create({
+      ...request("Use tools in parallel"),
+      tool_choice: { type: "none" },
+    });
+    expect(answer.stop_reason).toBe("end_turn");
+  });
+
+  test("waits before the headers and before the first block as long as the scenario says", async () => {
+    const steps = [{ emit: [{ text: "late" }], delay_ms: 40, first_token_ms: 60 }];
+    const slow = await createDemoModel({ scenarios: [{ name: "slow", match: { default: true }, steps }] });
+    const stream = clientOf(slow).messages.stream(request("Hi"));
+    const askedAt = performance.now();
+    await stream.emitted("connect");
+    expect(performance.now() - askedAt).toBeGreaterThanOrEqual(39);
+    await stream.emitted("text");
+    expect(performance.now() - askedAt).toBeGreaterThanOrEqual(98);
+    await stream.done();
+    await slow.close();
+  });
+
   test("max_tokens and stop_sequences end a text early", async () => {
     const short = await client.messages.create({ ...request("Hi"), max_tokens: 3 });
     expect(short).toMatchObject({ stop_reason: "max_tokens", content: [{ type: "text", text: "Hello! I am " }] });

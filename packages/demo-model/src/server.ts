@@ -30,6 +30,8 @@ export type DemoModelOptions = {
   readonly scenarioDir?: string;
   /** The only accepted key; without it any non-empty key is accepted. */
   readonly requiredKey?: string;
+  /** Speed of scenarios that name none, in estimated tokens per second. Default: as fast as the client reads. */
+  readonly tokensPerSecond?: number;
   /** Requests kept in the journal, newest win. Default 1000; bodies are bounded to 256 MiB in all. */
   readonly journalSize?: number;
   /** Called with every request before it is answered; may return a failure to play instead of the scenario's. */
@@ -60,6 +62,7 @@ export async function createDemoModel(options: DemoModelOptions = {}): Promise<D
     extraToolNames: new Set(scenarios.flatMap(unknownTools)),
     cache: new PromptCache(),
     faults: new FaultCounter(),
+    tokensPerSecond: options.tokensPerSecond,
   };
   const stopped = new AbortController();
   const context: Context = { options, model, journal, stopped: stopped.signal, count: 0 };
