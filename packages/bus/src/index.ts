@@ -1,1 +1,30 @@
-export {};
+/** NATS, and nothing but NATS: the only package that imports its client. */
+export { type AppendOutcome, appendFrame, type FrameToAppend } from "./append-frame.ts";
+export { type ApplyOptions, applyStreams, checkStreams } from "./apply-streams.ts";
+export { asyncApiDocument } from "./asyncapi.ts";
+export { type CredentialUse, publishCredentialUse } from "./audit.ts";
+export { type Bus, type BusOptions, connectBus } from "./bus.ts";
+export { assertDeclared, isDeclared, observeUndeclared, type UndeclaredObserver } from "./declared.ts";
+export { createDirectReader, type DirectReader, type StoredMessage } from "./direct-read.ts";
+export {
+  hasFrames,
+  maxFramesPerRead,
+  purgeSession,
+  readFrameFromLeader,
+  readFrames,
+  type StoredFrame,
+} from "./frame-read.ts";
+export { type KvBucket, type KvChange, type KvEntry, type KvOptions, openBucket } from "./kv.ts";
+export { publishDelta, subscribeDeltas, subscribeTail, type Unsubscribe } from "./live.ts";
+export { followLog, type LogFollower, type LogFollowerOptions } from "./log-follow.ts";
+export { checkServerVersion, checkSyncAlways } from "./server-check.ts";
+export { type BucketName, type StreamName, type StreamRow, streamTable } from "./streams.ts";
+export { type SubjectRow, subjects, subjectTable, subjectToken } from "./subjects.ts";
+export {
+  consumeWakes,
+  type Wake,
+  type WakeConsumer,
+  type WakeConsumerOptions,
+  wakeConsumerName,
+} from "./wake-consume.ts";
+export { publishWake } from "./wake-publish.ts";

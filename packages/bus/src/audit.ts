@@ -1,0 +1,34 @@
+/** Audit facts: who used which credential where. Never a value. */
+import { toBinary } from "@bufbuild/protobuf";
+import { AppError } from "@manyhands/kit";
+import { type Event, EventSchema } from "@manyhands/protocol";
+import { headers } from "@nats-io/transport-node";
+import type { Bus } from "./bus.ts";
+import { request } from "./request.ts";
+import { headerNames, subjects, subjectToken } from "./subjects.ts";
+
+/** A use of a credential, to be kept in the audit stream. */
+export interface CredentialUse {
+  readonly sessionId: string;
+  readonly workspaceId?: string;
+  /** Event of type `credential.used`. */
+  readonly event: Event;
+}
+
+/** Stores the fact and waits for the acknowledgement. Throws AppError `unavailable` when it is not known to be stored. */
+export async function publishCredentialUse(bus: Bus, use: CredentialUse, timeoutMs = 5000): Promise<void> {
+  const head = headers();
+  head.set(headerNames.session, subjectToken("session_id", use.sessionId));
+  if (use.workspaceId) head.set(headerNames.workspace, subjectToken("workspace_id", use.workspaceId));
+  try {
+    const payload = toBinary(EventSchema, use.event);
+    const ack = (await request(bus, subjects.audit("credential"), payload, timeoutMs, head)).json<{
+      error?: { description?: string };
+    }>();
+    if (ack.error !== undefined) throw new Error(ack.error.description ?? "refused");
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw AppError.unavailable("AUDIT_NOT_STORED", `the audit fact is not known to be stored: ${why}`, error);
+  }
+}

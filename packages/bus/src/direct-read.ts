@@ -1,0 +1,124 @@
+/**
+ * Raw direct reads. One long-lived reply subscription serves all of them: the client's own batch iterator leaks a
+ * subscription per call, and subscribing anew per read costs a round trip.
+ */
+import { AppError } from "@manyhands/kit";
+import { createInbox, type Msg } from "@nats-io/transport-node";
+import type { Bus } from "./bus.ts";
+import { assertConnected } from "./request.ts";
+import type { StreamName } from "./streams.ts";
+
+/** A stored message. */
+export interface StoredMessage {
+  readonly subject: string;
+  readonly sequence: number;
+  readonly data: Uint8Array;
+  /** A header's value. */
+  header(name: string): string | undefined;
+}
+
+/** Reads messages directly from streams. */
+export interface DirectReader {
+  /**
+   * The last message of each subject of an explicit list, in stream order; subjects without one are left out. At most
+   * 1024 subjects. An answer is cut at about `maxBytes` and then says so: ask again for what is missing.
+   * Throws AppError `unavailable` when no whole answer comes within `timeoutMs`.
+   */
+  lastOf(query: LastOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
+  /** Closes the reply subscription; running reads fail. Twice is fine. */
+  close(): void;
+}
+
+/** What `lastOf` reads. */
+export interface LastOfQuery {
+  readonly stream: StreamName;
+  readonly subjects: readonly string[];
+  readonly timeoutMs: number;
+  /** Default 8 MiB. */
+  readonly maxBytes?: number;
+}
+
+type Answer = { readonly messages: StoredMessage[]; readonly cut: boolean };
+
+interface Pending {
+  readonly messages: StoredMessage[];
+  settle(result: Answer | AppError): void;
+}
+
+const maxSubjects = 1024;
+const defaultMaxBytes = 8 * 1024 * 1024;
+const endOfBatch = 204;
+const nothingFound = 404;
+
+/** A reader with its own reply subscription on the bus. */
+export function createDirectReader(bus: Bus): DirectReader {
+  const inbox = createInbox(bus.inboxPrefix);
+  const pending = new Map<string, Pending>();
+  let next = 0;
+  const subscription = bus.connection.subscribe(`${inbox}.*`, {
+    callback: (error, msg) => {
+      if (error === null) receive(pending.get(msg.subject), msg);
+    },
+  });
+  return {
+    async lastOf(query) {
+      assertConnected(bus);
+      if (query.subjects.length === 0) return { messages: [], cut: false };
+      if (query.subjects.length > maxSubjects) throw new RangeError(`at most ${maxSubjects} subjects in one read`);
+      const reply = `${inbox}.${(next++).toString(36)}`;
+      const answer = awaitAnswer(pending, reply, query.timeoutMs);
+      const body = { multi_last: query.subjects, max_bytes: query.maxBytes ?? defaultMaxBytes };
+      try {
+        bus.connection.publish(`$JS.API.DIRECT.GET.${query.stream}`, JSON.stringify(body), { reply });
+      } catch (error) {
+        pending.get(reply)?.settle(AppError.unavailable("BUS_UNAVAILABLE", "NATS refused the read", error));
+      }
+      return answer;
+    },
+    close() {
+      subscription.unsubscribe();
+      for (const one of pending.values()) one.settle(AppError.unavailable("BUS_UNAVAILABLE", "the reader was closed"));
+    },
+  };
+}
+
+function awaitAnswer(pending: Map<string, Pending>, reply: string, timeoutMs: number): Promise<Answer> {
+  return new Promise<Answer>((resolve, reject) => {
+    const settle = (result: Answer | AppError) => {
+      clearTimeout(timer);
+      pending.delete(reply);
+      if (result instanceof AppError) reject(result);
+      else resolve(result);
+    };
+    const late = () => settle(AppError.unavailable("BUS_UNAVAILABLE", `no answer to a read within ${timeoutMs} ms`));
+    const timer = setTimeout(late, timeoutMs);
+    pending.set(reply, { messages: [], settle });
+  });
+}
+
+/** A status message ends the answer; its pending count says whether the byte limit cut it. */
+function receive(one: Pending | undefined, msg: Msg): void {
+  if (one === undefined) return; // a late part of a read that timed out
+  const code = msg.headers?.code ?? 0;
+  if (code === 0) {
+    // The status line of a server that answers "nobody listens" is code 503; stored messages have none.
+    one.messages.push(storedMessage(msg));
+  } else if (code === endOfBatch) {
+    const left = Number(msg.headers?.last("Nats-Num-Pending") || "0");
+    one.settle({ messages: one.messages, cut: left > 0 });
+  } else if (code === nothingFound) {
+    one.settle({ messages: one.messages, cut: false });
+  } else {
+    const why = `${code} ${msg.headers?.description ?? ""}`.trim();
+    one.settle(AppError.unavailable("BUS_UNAVAILABLE", `the stream cannot be read: ${why}`));
+  }
+}
+
+function storedMessage(msg: Msg): StoredMessage {
+  return {
+    subject: msg.headers?.last("Nats-Subject") ?? "",
+    sequence: Number(msg.headers?.last("Nats-Sequence") ?? "0"),
+    data: msg.data,
+    header: (name) => msg.headers?.last(name) || undefined,
+  };
+}

@@ -1,0 +1,119 @@
+/** Reads frames of one session by number: explicit subjects only, so that the cost never depends on the stream. */
+import { AppError } from "@manyhands/kit";
+import type { Bus } from "./bus.ts";
+import type { DirectReader, StoredMessage } from "./direct-read.ts";
+import { AmbiguousError, readFailure, request } from "./request.ts";
+import { headerNames, parseFrameSubject, subjects } from "./subjects.ts";
+
+/** A stored frame, not decoded. */
+export interface StoredFrame {
+  readonly sessionId: string;
+  readonly frame: number;
+  /** Encoded `manyhands.events.v1.Frame`. */
+  readonly payload: Uint8Array;
+  /** Position of the first event. */
+  readonly position: number;
+  /** Number of events. */
+  readonly count: number;
+  /** Sequence in the stream; grows with time over all sessions. */
+  readonly sequence: number;
+}
+
+/** A message of the log or tail as a frame; undefined when its subject is neither. */
+export function frameOf(subject: string, message: Omit<StoredMessage, "subject">): StoredFrame | undefined {
+  const parsed = parseFrameSubject(subject);
+  if (parsed === undefined) return undefined;
+  return {
+    ...parsed,
+    payload: message.data,
+    position: Number(message.header(headerNames.position) ?? Number.NaN),
+    count: Number(message.header(headerNames.count) ?? Number.NaN),
+    sequence: message.sequence,
+  };
+}
+
+/** Most frames in one read. */
+export const maxFramesPerRead = 1024;
+
+/**
+ * The stored ones among the given frame numbers, ascending. Direct: a lagging replica may miss the newest. Throws
+ * AppError `unavailable`; `timeoutMs` bounds each round, and rounds are bounded by the number of frames.
+ */
+export async function readFrames(
+  reader: DirectReader,
+  sessionId: string,
+  frames: readonly number[],
+  timeoutMs: number,
+): Promise<StoredFrame[]> {
+  const found: StoredFrame[] = [];
+  let wanted = frames;
+  while (wanted.length > 0) {
+    const list = wanted.slice(0, maxFramesPerRead).map((frame) => subjects.log(sessionId, frame));
+    const { messages, cut } = await reader.lastOf({ stream: "MH_LOG", subjects: list, timeoutMs });
+    const got = messages.flatMap((message) => frameOf(message.subject, message) ?? []);
+    found.push(...got);
+    if (cut && got.length === 0)
+      throw AppError.unavailable("BUS_UNAVAILABLE", "the stream answers a read with nothing");
+    const seen = new Set(got.map((one) => one.frame));
+    const rest = cut ? wanted.slice(0, maxFramesPerRead).filter((frame) => !seen.has(frame)) : [];
+    wanted = [...rest, ...wanted.slice(maxFramesPerRead)];
+  }
+  return found.sort((a, b) => a.frame - b.frame);
+}
+
+interface GetReply {
+  message?: { subject: string; seq: number; data?: string; hdrs?: string };
+  error?: { code: number; err_code?: number; description?: string };
+}
+
+const messageNotFound = 10_037;
+
+/**
+ * One frame read through the stream's leader: never stale. For deciding what an unanswered append did. Slower than a
+ * direct read. Throws AppError `unavailable`.
+ */
+export async function readFrameFromLeader(
+  bus: Bus,
+  sessionId: string,
+  frame: number,
+  timeoutMs: number,
+): Promise<{ payload: Uint8Array; sequence: number } | undefined> {
+  const query = JSON.stringify({ last_by_subj: subjects.log(sessionId, frame) });
+  try {
+    const reply = (await request(bus, "$JS.API.STREAM.MSG.GET.MH_LOG", query, timeoutMs)).json<GetReply>();
+    if (reply.error?.err_code === messageNotFound) return undefined;
+    if (reply.message === undefined) throw new AmbiguousError(reply.error?.description ?? "an empty answer");
+    return { payload: Buffer.from(reply.message.data ?? "", "base64"), sequence: reply.message.seq };
+  } catch (error) {
+    throw readFailure("reading a frame", error);
+  }
+}
+
+/** True when anything of the session is stored, also a tombstone. Cost grows with the session: for new ids only. */
+export async function hasFrames(bus: Bus, sessionId: string, timeoutMs: number): Promise<boolean> {
+  const query = JSON.stringify({ last_by_subj: subjects.logOf(sessionId) });
+  try {
+    const reply = (await request(bus, "$JS.API.STREAM.MSG.GET.MH_LOG", query, timeoutMs)).json<GetReply>();
+    if (reply.error?.err_code === messageNotFound) return false;
+    if (reply.message === undefined) throw new AmbiguousError(reply.error?.description ?? "an empty answer");
+    return true;
+  } catch (error) {
+    throw readFailure("looking for a session", error);
+  }
+}
+
+/** Removes a session's frames but the newest (its tombstone). Answers how many went. Throws AppError `unavailable`. */
+export async function purgeSession(bus: Bus, sessionId: string, timeoutMs: number): Promise<number> {
+  const query = JSON.stringify({ filter: subjects.logOf(sessionId), keep: 1 });
+  try {
+    const reply = (await request(bus, "$JS.API.STREAM.PURGE.MH_LOG", query, timeoutMs)).json<{
+      success?: boolean;
+      purged?: number;
+      error?: { description?: string };
+    }>();
+    if (reply.success !== true) throw new AmbiguousError(reply.error?.description ?? "the purge was refused");
+    return reply.purged ?? 0;
+  } catch (error) {
+    throw readFailure("removing a session's frames", error);
+  }
+}

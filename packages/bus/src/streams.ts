@@ -1,0 +1,156 @@
+/**
+ * Every stream and key-value bucket, as code. `applyStreams` creates what is missing and compares what is there; a
+ * difference is an error that lists it. Nothing is ever altered silently: what an operator changed, an operator decides.
+ */
+
+/** What a bucket or stream keeps and for how long. */
+export interface StreamRow {
+  /** Name of the stream. */
+  readonly name: string;
+  /** What it holds. */
+  readonly summary: string;
+  /** Subjects it stores. */
+  readonly subjects: readonly string[];
+  /** `limits` keeps everything; `workqueue` keeps a message until it is acknowledged. */
+  readonly retention: "limits" | "workqueue";
+  /** Messages kept per subject; -1 for all. */
+  readonly maxPerSubject: number;
+  /** Largest message in bytes. */
+  readonly maxMessageBytes: number;
+  /** Oldest message in milliseconds; 0 for ever. */
+  readonly maxAgeMs: number;
+  /** Refuse a message on a subject that is full, instead of dropping the old one. */
+  readonly refuseWhenFull: boolean;
+  /** Single messages cannot be deleted. */
+  readonly denyDelete: boolean;
+  /** Republish after the store: source pattern to destination. */
+  readonly republish?: { readonly src: string; readonly dest: string };
+  /** A key-value bucket: its name and what its keys look like. */
+  readonly bucket?: { readonly name: string; readonly keys: string; readonly value: string };
+  /** The one service that applies it. */
+  readonly owner: string;
+  /** Durable consumers, by name pattern. */
+  readonly consumers: readonly { readonly name: string; readonly filter: string; readonly summary: string }[];
+}
+
+const KIB = 1024;
+const DAY_MS = 86_400_000;
+
+function bucket(name: string, owner: string, summary: string, keys: string, value: string): StreamRow {
+  return {
+    name: `KV_${name}`,
+    summary,
+    subjects: [`$KV.${name}.>`],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 512 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: false,
+    denyDelete: true,
+    bucket: { name, keys, value },
+    owner,
+    consumers: [],
+  };
+}
+
+/** Every stream and bucket of the platform. */
+export const streamTable: readonly StreamRow[] = [
+  {
+    name: "MH_LOG",
+    summary: "All session logs. Purged only by session-store, only one session's subjects, only on deletion.",
+    subjects: ["mh.log.*.*"],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 640 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: true,
+    denyDelete: true,
+    republish: { src: "mh.log.*.*", dest: "mh.tail.{{wildcard(1)}}.{{wildcard(2)}}" },
+    owner: "session-store",
+    consumers: [],
+  },
+  {
+    name: "MH_WAKE",
+    summary: "Wakes that no brain has acknowledged yet; at most one per session.",
+    subjects: ["mh.wake.*.*"],
+    retention: "workqueue",
+    maxPerSubject: 1,
+    maxMessageBytes: 4 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: true,
+    denyDelete: false,
+    owner: "session-store",
+    consumers: [
+      {
+        name: "wake-{kind}",
+        filter: "mh.wake.{kind}.*",
+        summary: "Durable pull consumer of the brains of one harness kind; explicit acknowledgement.",
+      },
+    ],
+  },
+  {
+    name: "MH_AUDIT",
+    summary: "Security-relevant facts, for 400 days.",
+    subjects: ["mh.audit.*"],
+    retention: "limits",
+    maxPerSubject: -1,
+    maxMessageBytes: 64 * KIB,
+    maxAgeMs: 400 * DAY_MS,
+    refuseWhenFull: false,
+    denyDelete: true,
+    owner: "vault-proxy",
+    consumers: [],
+  },
+  bucket(
+    "MH_AGENTS",
+    "session-store",
+    "Agents and their versions.",
+    "head.{workspace}.{agent}, version.{workspace}.{agent}.{n}",
+    "manyhands.session.v1.Agent",
+  ),
+  bucket(
+    "MH_ENVIRONMENTS",
+    "session-store",
+    "Environments and the names in use.",
+    "head.{workspace}.{environment}, name.{workspace}.{hash}",
+    "manyhands.session.v1.Environment",
+  ),
+  bucket(
+    "MH_HANDS",
+    "sandbox-manager",
+    "Hands, who owns them and what they were made from.",
+    "chosen by sandbox-manager",
+    "JSON",
+  ),
+  bucket("MH_VAULTS", "vault-proxy", "Vaults and credentials, without any secret.", "chosen by vault-proxy", "JSON"),
+  bucket("MH_VAULT_SECRETS", "vault-proxy", "Sealed secrets.", "chosen by vault-proxy", "sealed JSON"),
+  bucket("MH_VAULT_SESSIONS", "vault-proxy", "What a session's tokens may reach.", "chosen by vault-proxy", "JSON"),
+];
+
+/** Names of streams, for those who apply or check some of them. */
+export type StreamName =
+  | "MH_LOG"
+  | "MH_WAKE"
+  | "MH_AUDIT"
+  | "KV_MH_AGENTS"
+  | "KV_MH_ENVIRONMENTS"
+  | "KV_MH_HANDS"
+  | "KV_MH_VAULTS"
+  | "KV_MH_VAULT_SECRETS"
+  | "KV_MH_VAULT_SESSIONS";
+
+/** Names of key-value buckets. */
+export type BucketName =
+  | "MH_AGENTS"
+  | "MH_ENVIRONMENTS"
+  | "MH_HANDS"
+  | "MH_VAULTS"
+  | "MH_VAULT_SECRETS"
+  | "MH_VAULT_SESSIONS";
+
+/** The row of a stream. */
+export function streamRow(name: StreamName): StreamRow {
+  const row = streamTable.find((candidate) => candidate.name === name);
+  if (row === undefined) throw new Error(`stream ${name} is not in the table`); // a bug: the type lists the table
+  return row;
+}

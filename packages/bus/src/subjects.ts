@@ -1,0 +1,155 @@
+/**
+ * Every subject of the bus, and the only builders of them. Ids are checked to be safe tokens, so that no id can reach
+ * into another session's subjects. `proto/asyncapi.yaml` is generated from `subjectTable` and `streamTable`.
+ */
+import { isSafeToken } from "@manyhands/core";
+import { AppError } from "@manyhands/kit";
+
+/** One kind of subject: who says what to whom. */
+export interface SubjectRow {
+  /** Name of the channel in the bus document. */
+  readonly name: string;
+  /** Subject with `{parameter}` tokens. */
+  readonly address: string;
+  /** What a message on it means. */
+  readonly summary: string;
+  /** Protobuf message of the payload, or `none`. */
+  readonly payload: string;
+  /** Header names and their meaning. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Parameter names and their meaning. */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Services that publish it. */
+  readonly publishers: readonly string[];
+  /** Services that read it. */
+  readonly subscribers: readonly string[];
+  /** Stream that stores it; absent for core subjects, which are lost when nobody listens. */
+  readonly stream?: string;
+}
+
+const session = { session: "Session id, `sesn_…`." };
+const frameHeaders = {
+  "Mh-Position": "Position of the first event of the frame.",
+  "Mh-Count": "Number of events in the frame, 1 to 64.",
+  "Mh-Epoch": "Highest epoch of the session after the frame.",
+  "Mh-Status": "Derived status of the session after the frame.",
+  traceparent: "W3C trace context of the append; optional.",
+};
+
+/** Every subject that is published on the bus, apart from what NATS itself needs (`$JS`, `_INBOX`). */
+export const subjectTable: readonly SubjectRow[] = [
+  {
+    name: "log",
+    address: "mh.log.{session}.{frame}",
+    summary: "One frame of a session's log. Create-only: published with an expected last subject sequence of 0.",
+    payload: "manyhands.events.v1.Frame",
+    headers: frameHeaders,
+    parameters: { ...session, frame: "Frame number, 0 for the first; consecutive." },
+    publishers: ["session-store"],
+    subscribers: ["session-store"],
+    stream: "MH_LOG",
+  },
+  {
+    name: "tail",
+    address: "mh.tail.{session}.{frame}",
+    summary: "A frame that was just stored, republished by the server after the store. A hint: may be missed.",
+    payload: "manyhands.events.v1.Frame",
+    headers: { ...frameHeaders, "Nats-Sequence": "Sequence of the stored message." },
+    parameters: { ...session, frame: "Frame number." },
+    publishers: ["nats-server (republish of MH_LOG)"],
+    subscribers: ["session-store"],
+  },
+  {
+    name: "delta",
+    address: "mh.delta.{session}",
+    summary: "An ephemeral piece of an event that is being written. Never stored.",
+    payload: "manyhands.events.v1.Delta",
+    headers: {},
+    parameters: session,
+    publishers: ["harness"],
+    subscribers: ["session-store"],
+  },
+  {
+    name: "wake",
+    address: "mh.wake.{kind}.{session}",
+    summary: "Some brain of this harness kind shall look at the session now. One pending wake per session.",
+    payload: "none",
+    headers: { traceparent: "W3C trace context of the cause; optional." },
+    parameters: { kind: "Harness kind.", ...session },
+    publishers: ["session-store", "harness"],
+    subscribers: ["harness"],
+    stream: "MH_WAKE",
+  },
+  {
+    name: "audit",
+    address: "mh.audit.{topic}",
+    summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
+    payload: "manyhands.events.v1.Event",
+    headers: { "Mh-Session": "Session it happened for.", "Mh-Workspace": "Workspace of that session; optional." },
+    parameters: { topic: "What it is about." },
+    publishers: ["vault-proxy"],
+    subscribers: [],
+    stream: "MH_AUDIT",
+  },
+];
+
+/** Names of the message headers the platform sets. */
+export const headerNames = {
+  position: "Mh-Position",
+  count: "Mh-Count",
+  epoch: "Mh-Epoch",
+  status: "Mh-Status",
+  session: "Mh-Session",
+  workspace: "Mh-Workspace",
+  traceparent: "traceparent",
+} as const;
+
+/** `id` if it may stand in a subject; throws AppError `invalid` naming the field otherwise. */
+export function subjectToken(field: string, id: string): string {
+  if (isSafeToken(id)) return id;
+  throw AppError.invalid([{ field, description: "must be 1 to 64 of A-Z a-z 0-9 _ -" }]);
+}
+
+function frameToken(frame: number): string {
+  if (Number.isSafeInteger(frame) && frame >= 0) return String(frame);
+  throw AppError.invalid([{ field: "frame", description: "must be a whole number from 0" }]);
+}
+
+/** Builders of concrete subjects and of the patterns that readers use. Each throws AppError `invalid` on a bad id. */
+export const subjects = {
+  /** One frame of one session. */
+  log: (sessionId: string, frame: number) => `mh.log.${subjectToken("session_id", sessionId)}.${frameToken(frame)}`,
+  /** All frames of one session. */
+  logOf: (sessionId: string) => `mh.log.${subjectToken("session_id", sessionId)}.*`,
+  /** All frames of all sessions. */
+  logAll: "mh.log.*.*",
+  /** What is stored of one session, live. */
+  tailOf: (sessionId: string) => `mh.tail.${subjectToken("session_id", sessionId)}.*`,
+  /** Token deltas of one session. */
+  delta: (sessionId: string) => `mh.delta.${subjectToken("session_id", sessionId)}`,
+  /** A wake of one session. */
+  wake: (kind: string, sessionId: string) =>
+    `mh.wake.${subjectToken("harness_kind", kind)}.${subjectToken("session_id", sessionId)}`,
+  /** All wakes of one harness kind. */
+  wakesOf: (kind: string) => `mh.wake.${subjectToken("harness_kind", kind)}.*`,
+  /** An audit fact. */
+  audit: (topic: string) => `mh.audit.${subjectToken("topic", topic)}`,
+} as const;
+
+/** Session and frame number of a log or tail subject; undefined when it is neither. */
+export function parseFrameSubject(subject: string): { sessionId: string; frame: number } | undefined {
+  const [root, kind, sessionId, frame, ...rest] = subject.split(".");
+  if (root !== "mh" || (kind !== "log" && kind !== "tail") || rest.length > 0) return undefined;
+  if (sessionId === undefined || !isSafeToken(sessionId) || frame === undefined || !/^\d{1,15}$/.test(frame)) {
+    return undefined;
+  }
+  return { sessionId, frame: Number(frame) };
+}
+
+/** Kind and session of a wake subject; undefined when it is not one. */
+export function parseWakeSubject(subject: string): { kind: string; sessionId: string } | undefined {
+  const [root, topic, kind, sessionId, ...rest] = subject.split(".");
+  if (root !== "mh" || topic !== "wake" || rest.length > 0) return undefined;
+  if (kind === undefined || sessionId === undefined || !isSafeToken(kind) || !isSafeToken(sessionId)) return undefined;
+  return { kind, sessionId };
+}

@@ -1,0 +1,181 @@
+/**
+ * Takes wakes of one harness kind from the work queue. W1: a wake is held by `working()` beats until it is settled.
+ * W2: at most `concurrency` are held; nothing is prefetched beyond that. W3: after `stop` no new one is taken, and one
+ * that still arrives goes back at once. W4: a handler that throws gives the wake back after a growing delay.
+ */
+import { AppError, backoffMs, systemClock } from "@manyhands/kit";
+import {
+  AckPolicy,
+  type Consumer,
+  DeliverPolicy,
+  type JsMsg,
+  jetstream,
+  jetstreamManager,
+  ReplayPolicy,
+} from "@nats-io/jetstream";
+import type { Bus } from "./bus.ts";
+import { headerNames, parseWakeSubject, subjects, subjectToken } from "./subjects.ts";
+
+/** A wake that this process holds. */
+export interface Wake {
+  readonly kind: string;
+  readonly sessionId: string;
+  /** 1 for the first delivery; more after a brain died or gave it back. */
+  readonly delivery: number;
+  /** W3C trace context of the cause. */
+  readonly traceparent?: string;
+  /** Settles it for good; resolves when the server has confirmed, so that a later wake is a new one. */
+  done(): Promise<void>;
+  /** Gives it back, to be delivered again after `delayMs` (default at once), perhaps to another process. */
+  release(delayMs?: number): Promise<void>;
+}
+
+/** How wakes are taken. */
+export interface WakeConsumerOptions {
+  readonly kind: string;
+  /** Most wakes held at a time. */
+  readonly concurrency: number;
+  /** A wake whose holder has not beaten for so long goes to another; default 2000. */
+  readonly ackWaitMs?: number;
+  /** Drives the session. Resolving without settling means `done`; throwing means `release` with a growing delay. */
+  handle(wake: Wake): Promise<void>;
+}
+
+/** A running consumer. */
+export interface WakeConsumer {
+  /** Number of wakes held now. */
+  readonly held: () => number;
+  /** Takes no more (W3) and waits for the handlers; the caller tells them to hand back. */
+  stop(): Promise<void>;
+}
+
+const nanosPerMs = 1_000_000;
+const pullExpiresMs = 1000;
+const defaultAckWaitMs = 2000;
+const confirmMs = 5000;
+
+/** Makes the durable consumer if needed and starts taking wakes. Throws AppError `unavailable` when it cannot. */
+export async function consumeWakes(bus: Bus, options: WakeConsumerOptions): Promise<WakeConsumer> {
+  const ackWaitMs = options.ackWaitMs ?? defaultAckWaitMs;
+  await ensureConsumer(bus, options.kind, ackWaitMs);
+  const running = new Set<Promise<void>>();
+  const stopped = new AbortController();
+  const loop = takeWakes(bus, options, ackWaitMs, running, stopped.signal);
+  let stopping: Promise<void> | undefined;
+  return {
+    held: () => running.size,
+    stop() {
+      stopping ??= (async () => {
+        stopped.abort();
+        await Promise.race([loop, systemClock.sleep(pullExpiresMs + 500)]);
+        await Promise.all(running);
+      })();
+      return stopping;
+    },
+  };
+}
+
+/** Name of the durable consumer of a harness kind. */
+export function wakeConsumerName(kind: string): string {
+  return `wake-${subjectToken("harness_kind", kind)}`;
+}
+
+async function ensureConsumer(bus: Bus, kind: string, ackWaitMs: number): Promise<void> {
+  const config = {
+    durable_name: wakeConsumerName(kind),
+    filter_subject: subjects.wakesOf(kind),
+    ack_policy: AckPolicy.Explicit,
+    deliver_policy: DeliverPolicy.All,
+    replay_policy: ReplayPolicy.Instant,
+    ack_wait: ackWaitMs * nanosPerMs,
+    max_deliver: -1,
+    max_ack_pending: 10_000,
+  };
+  try {
+    const manager = await jetstreamManager(bus.connection, { timeout: confirmMs });
+    await manager.consumers.add("MH_WAKE", config);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw AppError.unavailable("CONSUMER_UNAVAILABLE", `the wake consumer cannot be made: ${why}`, error);
+  }
+}
+
+async function takeWakes(
+  bus: Bus,
+  options: WakeConsumerOptions,
+  ackWaitMs: number,
+  running: Set<Promise<void>>,
+  stopped: AbortSignal,
+): Promise<void> {
+  let consumer: Consumer | undefined;
+  for (let failures = 0; !stopped.aborted; ) {
+    try {
+      if (running.size >= options.concurrency) {
+        await Promise.race([...running, aborted(stopped)]);
+        continue;
+      }
+      consumer ??= await jetstream(bus.connection).consumers.get("MH_WAKE", wakeConsumerName(options.kind));
+      const message = await consumer.next({ expires: pullExpiresMs });
+      failures = 0;
+      if (message === null) continue;
+      if (stopped.aborted) message.nak();
+      else track(running, drive(bus, options, ackWaitMs, message));
+    } catch (error) {
+      if (bus.connection.isClosed()) return;
+      failures += 1;
+      consumer = undefined;
+      bus.logger.warn({ err: error, failures }, "wakes cannot be taken");
+      await systemClock.sleep(backoffMs(failures, { initialMs: 100, maxMs: 2000 }), stopped).catch(() => undefined);
+      if (failures % 5 === 0) await ensureConsumer(bus, options.kind, ackWaitMs).catch(() => undefined);
+    }
+  }
+}
+
+function track(running: Set<Promise<void>>, work: Promise<void>): void {
+  running.add(work);
+  work.finally(() => running.delete(work)).catch(() => undefined);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+async function drive(bus: Bus, options: WakeConsumerOptions, ackWaitMs: number, message: JsMsg): Promise<void> {
+  const parsed = parseWakeSubject(message.subject);
+  if (parsed === undefined) {
+    message.term("not a wake subject");
+    return;
+  }
+  const beat = setInterval(() => message.working(), Math.floor(ackWaitMs / 3));
+  let settled = false;
+  const settle = async (how: () => Promise<void>) => {
+    if (settled) return;
+    settled = true;
+    clearInterval(beat);
+    await how();
+  };
+  const delivery = message.info.deliveryCount;
+  const traceparent = message.headers?.last(headerNames.traceparent);
+  const wake: Wake = {
+    ...parsed,
+    delivery,
+    ...(traceparent ? { traceparent } : {}),
+    done: () => settle(() => confirm(message)),
+    release: (delayMs = 0) => settle(async () => message.nak(delayMs)),
+  };
+  try {
+    await options.handle(wake);
+    await wake.done();
+  } catch (error) {
+    bus.logger.warn({ err: error, session_id: wake.sessionId, delivery }, "a wake was given back");
+    await wake.release(backoffMs(Math.min(delivery, 10), { initialMs: 200, maxMs: 10_000 })).catch(() => undefined);
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+/** Acknowledges and waits for the server; unconfirmed means it may come again, which every brain bears. */
+async function confirm(message: JsMsg): Promise<void> {
+  await message.ackAck({ timeout: confirmMs });
+}
