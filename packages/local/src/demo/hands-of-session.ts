@@ -1,5 +1,5 @@
-import Docker from "dockerode";
 import { PassThrough } from "node:stream";
+import type Docker from "dockerode";
 import { findDockerEngine } from "../docker-engine.ts";
 import { SetupError } from "../setup-error.ts";
 
@@ -16,14 +16,14 @@ const sweepScript = [
 
 async function engine(): Promise<Docker> {
   const found = await findDockerEngine();
-  if (found === undefined) throw new SetupError("no Docker engine answers any more", { advice: "" });
+  if (!found.answers) throw new SetupError("no Docker engine answers", { advice: found.reason });
   return found.docker;
 }
 
 /** Ids of the containers that are hands of this session. */
 export async function containersOfSession(sessionId: string): Promise<string[]> {
   const docker = await engine();
-  const found = await docker.listContainers({ filters: { label: [`manyhands.session=${sessionId}`] } });
+  const found = await docker.listContainers({ filters: { label: [`dev.manyhands.session=${sessionId}`] } });
   return found.map(({ Id }) => Id);
 }
 

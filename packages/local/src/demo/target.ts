@@ -1,5 +1,5 @@
-import { checkoutPaths } from "../paths.ts";
 import { readDevJson } from "../dev-json.ts";
+import { checkoutPaths } from "../paths.ts";
 import { type Platform, startPlatform } from "../platform.ts";
 import { stderrProgress } from "../progress.ts";
 import { SetupError } from "../setup-error.ts";
@@ -26,7 +26,7 @@ const nothingToStop = () => Promise.resolve();
 /** An API elsewhere, the platform of this checkout when it runs, or a new one. */
 export async function findTarget(options: DemoOptions): Promise<DemoTarget> {
   if (options.remote !== undefined) return remoteTarget(options.remote);
-  const running = readDevJson(checkoutPaths().devJson);
+  const running = readDevJson(checkoutPaths.devJson);
   if (running !== undefined && !options.kill && options.hands === undefined) {
     const { gateway_url: url, api_key: apiKey, hands, model } = running;
     const description = `the platform of this checkout (hands: ${hands.driver}, model: ${model.kind})`;
