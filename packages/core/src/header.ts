@@ -1,0 +1,207 @@
+/**
+ * The header of a session: everything about it but its events, folded from them. Pure and total: every stored event
+ * folds, unknown ones only move the head. The store, the harness and the gateway all derive status from this one fold.
+ */
+import type { EventType, Json, JsonObject, ModelUsage, SessionEvent, StopReason, UnknownEvent } from "./events.ts";
+import { isUnknownEvent } from "./events.ts";
+
+/** Where a session stands. */
+export type SessionStatus = "idle" | "running" | "rescheduling" | "terminated";
+
+/** What the log says about a session. Times are milliseconds since 1970. */
+export interface SessionHeader {
+  workspace_id: string;
+  status: SessionStatus;
+  /** Why the last turn ended; absent while running and before the first turn. */
+  stop_reason?: StopReason;
+  /** Number of events, which is also the position of the next one. */
+  head_position: number;
+  /** Highest epoch so far; 0 when no brain has taken it. */
+  epoch: number;
+  harness_kind: string;
+  agent: JsonObject;
+  environment: JsonObject;
+  resources: JsonObject[];
+  vault_ids: string[];
+  title: string;
+  metadata: Record<string, string>;
+  budget: Json;
+  /** Sum over all model requests. */
+  usage: ModelUsage;
+  created_at: number;
+  updated_at: number;
+  archived_at?: number;
+  /** True after `session.deleted`. */
+  deleted: boolean;
+  origin?: { session_id: string; position: number };
+  /** Hands that were neither lost nor released. */
+  hand_ids: string[];
+}
+
+const needBrain: ReadonlySet<string> = new Set<EventType>([
+  "user.message",
+  "user.interrupt",
+  "user.tool_confirmation",
+  "user.custom_tool_result",
+  "user.tool_result",
+  "user.define_outcome",
+]);
+
+/** True for client events that some brain must look at. */
+export function needsBrain(type: string): boolean {
+  return needBrain.has(type);
+}
+
+const folded: ReadonlySet<string> = new Set<EventType>([
+  ...([...needBrain] as EventType[]),
+  "session.created",
+  "session.updated",
+  "session.archived",
+  "session.deleted",
+  "session.forked",
+  "session.harness_changed",
+  "session.status_running",
+  "session.status_idle",
+  "session.status_rescheduled",
+  "session.status_terminated",
+  "span.model_request_end",
+  "brain.woken",
+  "hand.provisioned",
+  "hand.lost",
+  "hand.released",
+]);
+
+/** True when the type changes more of a header than head and time, so that a reader need not decode the others. */
+export function changesHeader(type: string): boolean {
+  return folded.has(type);
+}
+
+/** True when the session takes no more events. */
+export function isClosed(header: SessionHeader): boolean {
+  return header.deleted || header.archived_at !== undefined || header.status === "terminated";
+}
+
+const noUsage: ModelUsage = {
+  input_tokens: 0,
+  output_tokens: 0,
+  cache_read_input_tokens: 0,
+  cache_creation_input_tokens: 0,
+};
+
+const empty: SessionHeader = {
+  workspace_id: "",
+  status: "idle",
+  head_position: 0,
+  epoch: 0,
+  harness_kind: "default",
+  agent: {},
+  environment: {},
+  resources: [],
+  vault_ids: [],
+  title: "",
+  metadata: {},
+  budget: null,
+  usage: noUsage,
+  created_at: 0,
+  updated_at: 0,
+  deleted: false,
+  hand_ids: [],
+};
+
+/** The header after one more event; `undefined` before the first. Never changes the header it is given. */
+export function foldHeader(header: SessionHeader | undefined, event: SessionEvent | UnknownEvent): SessionHeader {
+  const before = header ?? { ...empty, created_at: event.at };
+  const next: SessionHeader = {
+    ...before,
+    head_position: event.position + 1,
+    updated_at: event.at,
+    epoch: Math.max(before.epoch, event.epoch),
+  };
+  return isUnknownEvent(event) ? next : foldKnown(next, event);
+}
+
+function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
+  if (needsBrain(event.type)) return withStatus(header, "running");
+  switch (event.type) {
+    case "session.created":
+      return {
+        ...header,
+        workspace_id: event.workspace_id,
+        agent: event.agent,
+        environment: event.environment,
+        title: event.title,
+        metadata: event.metadata,
+        resources: event.resources,
+        vault_ids: event.vault_ids,
+        harness_kind: event.harness_kind,
+        budget: event.budget,
+      };
+    case "session.updated":
+      return foldUpdate(header, event);
+    case "session.archived":
+      return { ...header, archived_at: event.at };
+    case "session.deleted":
+      return { ...header, deleted: true };
+    case "session.forked":
+      return { ...header, origin: { session_id: event.origin_session_id, position: event.origin_position } };
+    case "session.harness_changed":
+      return { ...header, harness_kind: event.to_kind };
+    case "session.status_running":
+      return withStatus(header, "running");
+    case "session.status_rescheduled":
+      return withStatus(header, "rescheduling");
+    case "session.status_terminated":
+      return withStatus(header, "terminated");
+    case "session.status_idle":
+      return { ...withStatus(header, "idle"), stop_reason: event.stop_reason };
+    case "span.model_request_end":
+      return { ...header, usage: addUsage(header.usage, event.model_usage) };
+    case "brain.woken":
+      return { ...header, epoch: Math.max(header.epoch, event.epoch) };
+    case "hand.provisioned":
+      return header.hand_ids.includes(event.hand_id)
+        ? header
+        : { ...header, hand_ids: [...header.hand_ids, event.hand_id] };
+    case "hand.lost":
+    case "hand.released":
+      return { ...header, hand_ids: header.hand_ids.filter((id) => id !== event.hand_id) };
+    default:
+      return header; // every other type changes only head and time; `changesHeader` lists those above
+  }
+}
+
+/** Terminated is final; leaving idle forgets why the last turn ended. */
+function withStatus(header: SessionHeader, status: SessionStatus): SessionHeader {
+  if (header.status === "terminated") return header;
+  const { stop_reason: _, ...rest } = header;
+  return { ...rest, status };
+}
+
+function foldUpdate(
+  header: SessionHeader,
+  event: { title?: string; metadata?: Record<string, string>; agent?: Json; budget?: Json },
+): SessionHeader {
+  const merged = { ...header.metadata, ...event.metadata };
+  const metadata = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== ""));
+  return {
+    ...header,
+    metadata,
+    ...(event.title === undefined ? {} : { title: event.title }),
+    ...(isObject(event.agent) ? { agent: event.agent } : {}),
+    ...(event.budget === undefined ? {} : { budget: event.budget }),
+  };
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The sum of two usages; a missing one counts as nothing. */
+function addUsage(a: ModelUsage, b: ModelUsage | undefined): ModelUsage {
+  return {
+    input_tokens: a.input_tokens + (b?.input_tokens ?? 0),
+    output_tokens: a.output_tokens + (b?.output_tokens ?? 0),
+    cache_read_input_tokens: a.cache_read_input_tokens + (b?.cache_read_input_tokens ?? 0),
+    cache_creation_input_tokens: a.cache_creation_input_tokens + (b?.cache_creation_input_tokens ?? 0),
+  };
+}
