@@ -4,6 +4,7 @@
  */
 import type { EventType, Json, JsonObject, ModelUsage, SessionEvent, StopReason, UnknownEvent } from "./events.ts";
 import { isUnknownEvent } from "./events.ts";
+import { needsBrain } from "./needs-brain.ts";
 
 /** Where a session stands. */
 export type SessionStatus = "idle" | "running" | "rescheduling" | "terminated";
@@ -38,22 +39,7 @@ export interface SessionHeader {
   hand_ids: string[];
 }
 
-const needBrain: ReadonlySet<string> = new Set<EventType>([
-  "user.message",
-  "user.interrupt",
-  "user.tool_confirmation",
-  "user.custom_tool_result",
-  "user.tool_result",
-  "user.define_outcome",
-]);
-
-/** True for client events that some brain must look at. */
-export function needsBrain(type: string): boolean {
-  return needBrain.has(type);
-}
-
 const folded: ReadonlySet<string> = new Set<EventType>([
-  ...([...needBrain] as EventType[]),
   "session.created",
   "session.updated",
   "session.archived",
@@ -73,7 +59,7 @@ const folded: ReadonlySet<string> = new Set<EventType>([
 
 /** True when the type changes more of a header than head and time, so that a reader need not decode the others. */
 export function changesHeader(type: string): boolean {
-  return folded.has(type);
+  return folded.has(type) || needsBrain(type);
 }
 
 /** True when the session takes no more events. */
