@@ -134,6 +134,13 @@ describe("a service as a process", () => {
     expect(running.text()).toBe("");
   });
 
+  test("a configuration that turns out bad when a dependency opens is told the same way", async () => {
+    const running = start({ MH_FAILURE: "config" });
+    expect(await exitOf(running)).toBe(2);
+    expect(running.errors()).toContain("- MH_GREETING names nobody");
+    expect(running.text()).toContain("the greeter is closed");
+  });
+
   test("--help lists the settings without starting anything", async () => {
     const running = start({}, ["--help"]);
     expect(await exitOf(running)).toBe(0);

@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { ConfigDescription, ConfigError, describeOnly, type Env, formatVariables } from "./env.ts";
 import { createLogger, type Logger } from "./logger.ts";
-import { redactValue } from "./redact.ts";
+import { redactText, redactValue } from "./redact.ts";
 import { type ServiceConfig, type ServiceParts, startService } from "./service.ts";
 
 /** The parts of a service and how to read its config. `readConfig` is pure: it gets the environment and may throw ConfigError. */
@@ -58,6 +58,9 @@ export async function runService<Config extends { readonly service: ServiceConfi
       stop(signalled);
     }
   } catch (error) {
+    if (error instanceof ConfigError) {
+      exitForConfig(name, error);
+    }
     logger.fatal({ err: error }, "cannot start");
     logger.flush();
     process.exit(EXIT.failed);
@@ -69,11 +72,16 @@ function readConfigOrExit<Config>(name: string, definition: { readConfig(env: En
     return definition.readConfig(process.env);
   } catch (error) {
     if (error instanceof ConfigError) {
-      process.stderr.write(`${name}: ${error.message}\nSee ${name} --help for all settings.\n`);
-      process.exit(EXIT.config);
+      exitForConfig(name, error);
     }
     throw error;
   }
+}
+
+/** Also for settings that only turn out bad when a dependency opens what they name. */
+function exitForConfig(name: string, error: ConfigError): never {
+  process.stderr.write(`${name}: ${redactText(error.message)}\nSee ${name} --help for all settings.\n`);
+  process.exit(EXIT.config);
 }
 
 function describe(name: string, definition: { readConfig(env: Env): unknown }): string {

@@ -1,4 +1,4 @@
-import { readEnv } from "../env.ts";
+import { ConfigError, readEnv } from "../env.ts";
 import { AppError } from "../errors.ts";
 import { EchoService } from "../gen/manyhands/testing/v1/echo_service_pb.ts";
 import { implement } from "../rpc-handlers.ts";
@@ -14,13 +14,19 @@ await runService("echo", {
       service: readServiceConfig(reader),
       greeting: reader.string("MH_GREETING", { default: "hello", doc: "What to say first." }),
       key: reader.secret("MH_ECHO_KEY", { default: "unset", doc: "A key nobody may see." }),
-      failure: reader.oneOf("MH_FAILURE", ["none", "rejection", "start"], { default: "none", doc: "How to fail." }),
+      failure: reader.oneOf("MH_FAILURE", ["none", "rejection", "start", "config"], {
+        default: "none",
+        doc: "How to fail.",
+      }),
     };
     reader.done();
     return config;
   },
   createDeps(config, { lifecycle, logger }) {
     lifecycle.onStop("greeter", () => logger.info("the greeter is closed"));
+    if (config.failure === "config") {
+      throw new ConfigError(["MH_GREETING names nobody"]);
+    }
     if (config.failure === "start") {
       throw AppError.unavailable("NO_GREETER", "the greeter does not answer");
     }
