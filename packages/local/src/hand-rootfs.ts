@@ -74,15 +74,31 @@ export async function importBusybox(docker: Docker, labels: Labels, progress: Pr
   }
 }
 
-/** Debian's script needs no installation, only to know where its own files are; so a private copy will do. */
+/**
+ * Debian's script needs no installation, only to know where its own files are, so a private copy will do where
+ * wget is there for it to download with. Only without wget is the package installed.
+ */
 async function debootstrapTool(archive: AptArchive, work: string, progress: Progress) {
   if (existsSync("/usr/sbin/debootstrap") && existsSync(DEBOOTSTRAP_SHARE)) {
     return { command: "/usr/sbin/debootstrap", env: {} };
   }
+  const wget = await runCommand({ command: "wget", args: ["--version"], timeoutMs: 5_000 });
+  if (wget.code !== 0) return installDebootstrap(progress);
   progress("fetching debootstrap (unpacked into a temporary folder, not installed)");
   const home = join(work, "debootstrap");
   await downloadDebPackage(archive, archive.codename, "debootstrap", home);
   return { command: join(home, "usr/sbin/debootstrap"), env: { DEBOOTSTRAP_DIR: join(home, "usr/share/debootstrap") } };
+}
+
+async function installDebootstrap(progress: Progress) {
+  progress("installing debootstrap with apt-get");
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" };
+  for (const args of [["update"], ["install", "-y", "--no-install-recommends", "debootstrap"]]) {
+    const { code, output } = await runCommand({ command: "apt-get", args, timeoutMs: DEBOOTSTRAP_MS, env });
+    if (code !== 0)
+      throw new SetupError("debootstrap could not be installed", { advice: "", details: lastLines(output, 5) });
+  }
+  return { command: "/usr/sbin/debootstrap", env: {} };
 }
 
 /** Streams the folder as a tar into the engine; nothing of it touches the disk twice. */
