@@ -5,20 +5,34 @@ const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const ID_DIGITS = 22;
 const COUNTER_MAX = 0xfff;
 
-let lastMs = 0;
-let counter = 0;
-
 /**
  * A new id `<prefix>_<22 base58 digits>` from a UUIDv7 (RFC 9562): sorts by the millisecond it was made in, and
  * within one process also within a millisecond. 62 random bits make collisions between processes negligible.
  */
-export function newId(prefix: string): string {
-  return idAt(prefix, Date.now());
-}
+export const newId: IdSource = idSource(() => Date.now());
 
-/** `newId` with the time given, for callers that own a clock. */
-export function idAt(prefix: string, nowMs: number): string {
-  return `${prefix}_${base58(uuidV7(nowMs))}`;
+/** Makes a new id with the given prefix. */
+export type IdSource = (prefix: string) => string;
+
+/** `newId` for those who own a clock. Ids of one source sort in the order they were made, also when the clock steps back. */
+export function idSource(nowMs: () => number): IdSource {
+  let lastMs = 0;
+  let counter = 0;
+  return (prefix) => {
+    // The 12 bits after the time count ids of the same millisecond (RFC 9562 method 1); a full counter or a clock
+    // that steps back borrows from the next millisecond instead of breaking the order.
+    const now = nowMs();
+    if (now > lastMs) {
+      lastMs = now;
+      counter = 0;
+    } else if (counter === COUNTER_MAX) {
+      lastMs += 1;
+      counter = 0;
+    } else {
+      counter += 1;
+    }
+    return `${prefix}_${base58(uuidV7(lastMs, counter))}`;
+  };
 }
 
 /** The millisecond an id of this module was made in, or undefined when it is not one of them. */
@@ -38,28 +52,11 @@ export function idTimeMs(id: string): number | undefined {
   return Number(value >> 80n);
 }
 
-function uuidV7(nowMs: number): bigint {
-  // The 12 bits after the time count ids of the same millisecond (RFC 9562 method 1); a full counter or a clock that
-  // steps back borrows from the next millisecond instead of breaking the order.
-  if (nowMs > lastMs) {
-    lastMs = nowMs;
-    counter = 0;
-  } else if (counter === COUNTER_MAX) {
-    lastMs += 1;
-    counter = 0;
-  } else {
-    counter += 1;
-  }
-  const random = randomFillSync(Buffer.alloc(8)).readBigUInt64BE();
+function uuidV7(timeMs: number, counter: number): bigint {
+  const random = randomFillSync(Buffer.alloc(8)).readBigUInt64BE() & 0x3fff_ffff_ffff_ffffn;
   const version = 0x7n;
   const variant = 0b10n;
-  return (
-    (BigInt(lastMs) << 80n) |
-    (version << 76n) |
-    (BigInt(counter) << 64n) |
-    (variant << 62n) |
-    (random & 0x3fff_ffff_ffff_ffffn)
-  );
+  return (BigInt(timeMs) << 80n) | (version << 76n) | (BigInt(counter) << 64n) | (variant << 62n) | random;
 }
 
 function base58(value: bigint): string {

@@ -23,7 +23,7 @@ export {
   toAppError,
 } from "./errors.ts";
 export type { Health } from "./health.ts";
-export { idAt, idTimeMs, newId } from "./ids.ts";
+export { type IdSource, idSource, idTimeMs, newId } from "./ids.ts";
 export { createLifecycle, type Lifecycle, type StopOptions, type StopPhase, type StopReport } from "./lifecycle.ts";
 export {
   createLogger,
