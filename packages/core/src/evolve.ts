@@ -1,0 +1,292 @@
+/**
+ * The fold: events → state. Total and deterministic (H1): any event in any state gives a state, unknown events and
+ * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
+ */
+import { listOf, objectOf, parseAgent } from "./agent-config.ts";
+import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
+import { needsBrain } from "./needs-brain.ts";
+import {
+  type Acting,
+  type Asking,
+  type Call,
+  type CallProgress,
+  emptyState,
+  type LastStop,
+  type LivingState,
+  type State,
+} from "./state.ts";
+
+/** The state after one more event. */
+export function evolve(state: State, event: SessionEvent | UnknownEvent): State {
+  const head = event.position + 1;
+  if (isUnknownEvent(event) || state.phase === "closed") return { ...state, head };
+  if (state.phase === "unborn") return event.type === "session.created" ? born(event) : { ...state, head };
+  if (isClosing(event.type)) return { phase: "closed", head, epoch: state.epoch };
+  const woken = needsBrain(event.type) ? becomeRunning(state, event.at) : state;
+  return apply({ ...woken, head }, event);
+}
+
+/** The state of a log, or of a log that goes on from `from`. */
+export function fold(events: Iterable<SessionEvent | UnknownEvent>, from: State = emptyState): State {
+  let state = from;
+  for (const event of events) state = evolve(state, event);
+  return state;
+}
+
+function apply(state: LivingState, event: SessionEvent): LivingState {
+  switch (event.type) {
+    case "user.message":
+    case "user.define_outcome":
+    case "system.message":
+      return { ...state, inbox: [...state.inbox, event.position] };
+    case "user.interrupt":
+      return interrupt(state);
+    case "user.tool_confirmation":
+      return confirm(state, event);
+    case "user.custom_tool_result":
+      return answer(state, event.custom_tool_use_id, "client");
+    case "user.tool_result":
+      return answer(state, event.tool_use_id, "worker");
+    case "agent.tool_use":
+    case "agent.mcp_tool_use":
+    case "agent.custom_tool_use":
+      return addCall(state, callOf(state, event));
+    case "agent.tool_result":
+      return answer(state, event.tool_use_id);
+    case "agent.mcp_tool_result":
+      return answer(state, event.mcp_tool_use_id);
+    case "span.model_request_start":
+      return startRequest(state, event);
+    case "span.model_request_end":
+      return endRequest(state, event);
+    case "operation.dispatched":
+      return dispatch(state, event);
+    case "hand.provisioned":
+      return {
+        ...state,
+        hand: { id: event.hand_id, generation: event.generation },
+        handsMade: Math.max(state.handsMade + 1, event.generation),
+      };
+    case "hand.lost":
+    case "hand.released":
+      return state.hand?.id === event.hand_id ? withoutHand(state) : state;
+    case "brain.woken":
+      return { ...state, epoch: Math.max(state.epoch, event.epoch), wakes: state.wakes + 1 };
+    case "session.status_running":
+      return { ...becomeRunning(state, event.at), status: "running", saidRunning: true, announced: [] };
+    case "session.status_rescheduled":
+      return reschedule(state, event);
+    case "session.status_idle":
+      return becomeIdle(state, event);
+    case "session.error":
+      return state.phase === "asking" && event.error.retry_status.type !== "retrying"
+        ? { ...state, exhausted: true }
+        : state;
+    case "session.updated":
+      return event.agent === undefined ? state : { ...state, agent: parseAgent(event.agent) };
+    case "session.harness_changed":
+      return { ...state, harnessKind: event.to_kind };
+    default:
+      return state; // facts that decide does not need
+  }
+}
+
+function born(event: EventOf<"session.created">): LivingState {
+  return {
+    phase: "resting",
+    lastStop: "",
+    head: event.position + 1,
+    epoch: event.epoch,
+    harnessKind: event.harness_kind,
+    agent: parseAgent(event.agent),
+    environment: objectOf(event.environment),
+    resources: listOf(event.resources).map(objectOf),
+    handsMade: 0,
+    inbox: [],
+    interrupted: false,
+    status: "idle",
+    saidRunning: false,
+    announced: [],
+    runningSince: 0,
+    activeMs: 0,
+    usage: { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
+    iterations: 0,
+    toolCalls: 0,
+    wakes: 0,
+  };
+}
+
+function isClosing(type: string): boolean {
+  return type === "session.archived" || type === "session.deleted" || type === "session.status_terminated";
+}
+
+function becomeRunning(state: LivingState, at: number): LivingState {
+  return state.status === "idle" ? { ...state, status: "running", runningSince: at } : state;
+}
+
+/** Between turns, what was asked before the interrupt is the turn it ends; otherwise queued input stays queued. */
+function interrupt(state: LivingState): LivingState {
+  return { ...state, interrupted: true, inbox: state.phase === "resting" ? [] : state.inbox };
+}
+
+function confirm(state: LivingState, event: EventOf<"user.tool_confirmation">): LivingState {
+  return setProgress(state, event.tool_use_id, (progress) => {
+    if (progress.at !== "waiting" || progress.for !== "confirmation") return progress;
+    if (event.result === "allow") return { at: "ready" };
+    return { at: "denied", ...(event.deny_message === undefined ? {} : { message: event.deny_message }) };
+  });
+}
+
+function callOf(
+  state: LivingState,
+  event: EventOf<"agent.tool_use" | "agent.mcp_tool_use" | "agent.custom_tool_use">,
+): Call {
+  const base = { id: event.id, name: event.name, input: event.input, ordinal: state.toolCalls + 1 };
+  if (event.type === "agent.custom_tool_use") {
+    return { ...base, kind: "custom", progress: { at: "waiting", for: "client" } };
+  }
+  const kind = event.type === "agent.tool_use" ? "agent" : "mcp";
+  return { ...base, kind, progress: firstProgress(state, kind, event.evaluated_permission) };
+}
+
+function firstProgress(state: LivingState, kind: "agent" | "mcp", permission: string | undefined): CallProgress {
+  if (permission === "deny") return { at: "denied" };
+  if (permission === "ask") return { at: "waiting", for: "confirmation" };
+  const isOutside = objectOf(state.environment.config).type === "self_hosted";
+  return kind === "agent" && isOutside ? { at: "waiting", for: "worker" } : { at: "ready" };
+}
+
+function addCall(state: LivingState, call: Call): LivingState {
+  const counted = { ...state, toolCalls: state.toolCalls + 1 };
+  if (counted.phase === "resting") return acting(counted, [call]);
+  return { ...counted, calls: [...counted.calls, call] };
+}
+
+function answer(state: LivingState, id: string, only?: "client" | "worker"): LivingState {
+  const answered = setProgress(state, id, (progress) => {
+    const isOpen = only === undefined ? progress.at !== "answered" : progress.at === "waiting" && progress.for === only;
+    return isOpen ? { at: "answered" } : progress;
+  });
+  if (answered === state) return state;
+  const moved = { ...answered, wakes: 0 };
+  if (moved.phase !== "acting" || moved.calls.some((call) => call.progress.at !== "answered")) return moved;
+  return asking(moved);
+}
+
+function startRequest(state: LivingState, event: EventOf<"span.model_request_start">): LivingState {
+  const request = { id: event.id, epoch: event.epoch };
+  const inbox = state.inbox.filter((position) => position >= event.context_position);
+  if (state.phase === "acting") return state; // a request cannot start while tool uses are open
+  const base = state.phase === "asking" ? state : asking(state);
+  return { ...base, inbox, request, retryAtMs: 0, calls: [] };
+}
+
+function endRequest(state: LivingState, event: EventOf<"span.model_request_end">): LivingState {
+  const counted = { ...state, usage: addUsage(state.usage, event.model_usage) };
+  if (counted.phase !== "asking" || counted.request?.id !== event.model_request_start_id) return counted;
+  const { request: _, ...rest } = counted;
+  if (rest.calls.length > 0) return acting({ ...rest, iterations: rest.iterations + 1, wakes: 0 }, rest.calls);
+  if (event.is_error) return rest;
+  const done = { ...rest, iterations: rest.iterations + 1, wakes: 0 };
+  return event.stop_reason === "pause_turn" ? asking(done) : resting(done, lastStopOf(event.stop_reason));
+}
+
+function lastStopOf(reason: string): LastStop {
+  return reason === "refusal" || reason === "max_tokens" ? reason : "end_turn";
+}
+
+function dispatch(state: LivingState, event: EventOf<"operation.dispatched">): LivingState {
+  return setProgress(state, event.operation_id, (progress) =>
+    progress.at === "answered"
+      ? progress
+      : { at: "dispatched", handId: event.hand_id, epoch: event.epoch, attempt: event.attempt },
+  );
+}
+
+function reschedule(state: LivingState, event: EventOf<"session.status_rescheduled">): LivingState {
+  const moved = { ...state, status: "rescheduling" as const, saidRunning: false };
+  if (moved.phase !== "asking") return moved;
+  return { ...moved, failures: event.attempt, retryAtMs: event.at + event.retry_after_ms };
+}
+
+function becomeIdle(state: LivingState, event: EventOf<"session.status_idle">): LivingState {
+  const ran = state.status === "idle" ? 0 : Math.max(0, event.at - state.runningSince);
+  const idle = {
+    ...state,
+    status: "idle" as const,
+    saidRunning: false,
+    interrupted: false,
+    announced: event.stop_reason.event_ids ?? [],
+    activeMs: state.activeMs + ran,
+    wakes: 0,
+  };
+  if (event.stop_reason.type === "requires_action") return idle;
+  const flushed = event.stop_reason.type === "retries_exhausted" ? [] : idle.inbox;
+  return resting({ ...idle, inbox: flushed, iterations: 0, toolCalls: 0 }, "");
+}
+
+function setProgress(state: LivingState, id: string, change: (progress: CallProgress) => CallProgress): LivingState {
+  if (state.phase === "resting") return state;
+  const call = state.calls.find((candidate) => candidate.id === id);
+  if (call === undefined) return state;
+  const progress = change(call.progress);
+  if (progress === call.progress) return state;
+  return { ...state, calls: state.calls.map((other) => (other === call ? { ...call, progress } : other)) };
+}
+
+function resting(state: LivingState, lastStop: LastStop): LivingState {
+  return { ...living(state), phase: "resting", lastStop };
+}
+
+function asking(state: LivingState): Asking {
+  return { ...living(state), phase: "asking", failures: 0, retryAtMs: 0, exhausted: false, calls: [] };
+}
+
+function acting(state: LivingState, calls: readonly Call[]): Acting {
+  return { ...living(state), phase: "acting", calls };
+}
+
+/** What all phases share; drops what only the present one has. */
+function living(state: LivingState) {
+  switch (state.phase) {
+    case "resting": {
+      const { phase: _, lastStop: __, ...shared } = state;
+      return shared;
+    }
+    case "asking": {
+      const {
+        phase: _,
+        request: __,
+        failures: ___,
+        retryAtMs: ____,
+        exhausted: _____,
+        calls: ______,
+        ...shared
+      } = state;
+      return shared;
+    }
+    case "acting": {
+      const { phase: _, calls: __, ...shared } = state;
+      return shared;
+    }
+    default: {
+      const never: never = state;
+      return never;
+    }
+  }
+}
+
+function withoutHand(state: LivingState): LivingState {
+  const { hand: _, ...rest } = state;
+  return rest;
+}
+
+function addUsage(sum: ModelUsage, usage: ModelUsage | undefined): ModelUsage {
+  if (usage === undefined) return sum;
+  return {
+    input_tokens: sum.input_tokens + usage.input_tokens,
+    output_tokens: sum.output_tokens + usage.output_tokens,
+    cache_read_input_tokens: sum.cache_read_input_tokens + usage.cache_read_input_tokens,
+    cache_creation_input_tokens: sum.cache_creation_input_tokens + usage.cache_creation_input_tokens,
+  };
+}

@@ -1,0 +1,113 @@
+/**
+ * Tools as the model is shown them. Names and inputs of the built-in toolset are those of the public API, so that an
+ * agent's prompt works unchanged. Order and bytes never vary: they are part of the cached prefix.
+ */
+import type { AgentConfig } from "./agent-config.ts";
+import type { JsonObject } from "./events.ts";
+
+/** A tool as the Messages API takes it. */
+export interface ToolDefinition {
+  readonly name: string;
+  readonly description: string;
+  readonly input_schema: JsonObject;
+}
+
+const path = (description: string): JsonObject => ({ type: "string", description });
+
+function input(properties: JsonObject, required: string[] = []): JsonObject {
+  return { type: "object", properties, required, additionalProperties: false };
+}
+
+/** The tools that run in a hand. */
+export const handTools: readonly ToolDefinition[] = [
+  {
+    name: "bash",
+    description:
+      "Runs a command in a persistent bash shell in your sandbox and returns its output. Variables, functions and the working directory last from call to call. Give `command`, or `restart: true` for a fresh shell. A command that runs longer than `timeout_ms` is killed; start servers in the background.",
+    input_schema: input({
+      command: { type: "string", description: "The command to run." },
+      restart: { type: "boolean", description: "Starts a fresh shell; the old one's state is gone." },
+      timeout_ms: { type: "integer", minimum: 1, description: "Milliseconds after which the command is killed." },
+    }),
+  },
+  {
+    name: "read",
+    description: "Reads a text file and returns its lines with line numbers.",
+    input_schema: input(
+      {
+        file_path: path("The file; relative paths start at the workspace."),
+        view_range: {
+          type: "array",
+          items: { type: "integer" },
+          minItems: 2,
+          maxItems: 2,
+          description: "First and last line, counted from 1, both included; a last line of 0 or less means the end.",
+        },
+      },
+      ["file_path"],
+    ),
+  },
+  {
+    name: "write",
+    description: "Writes a file, replacing it if it exists. Missing directories are made.",
+    input_schema: input(
+      { file_path: path("The file; relative paths start at the workspace."), content: path("The whole new content.") },
+      ["file_path", "content"],
+    ),
+  },
+  {
+    name: "edit",
+    description:
+      "Replaces text in a file. `old_string` must occur exactly once, unless `replace_all` is true; include enough of its surroundings.",
+    input_schema: input(
+      {
+        file_path: path("The file; relative paths start at the workspace."),
+        old_string: path("The text to replace, exactly as it stands in the file."),
+        new_string: path("The text to put there."),
+        replace_all: { type: "boolean", description: "Replaces every occurrence." },
+      },
+      ["file_path", "old_string", "new_string"],
+    ),
+  },
+  {
+    name: "glob",
+    description: "Lists files whose path matches a pattern such as `src/**/*.ts`, newest first.",
+    input_schema: input(
+      { pattern: path("The pattern."), path: path("Directory to look in; the workspace when left out.") },
+      ["pattern"],
+    ),
+  },
+  {
+    name: "grep",
+    description: "Searches file contents with a regular expression and returns matching lines as `file:line:text`.",
+    input_schema: input(
+      { pattern: path("The regular expression."), path: path("File or directory; the workspace when left out.") },
+      ["pattern"],
+    ),
+  },
+];
+
+const handToolNames: ReadonlySet<string> = new Set(handTools.map((tool) => tool.name));
+
+/** True for the built-in tools that run in a hand. */
+export function isHandTool(name: string): boolean {
+  return handToolNames.has(name);
+}
+
+/**
+ * The tools an agent may use, built-in ones first, then its own in the order of its configuration. A custom tool with
+ * the name of an enabled built-in one is left out: names must be unique. MCP tools are not listed yet.
+ */
+export function toolDefinitions(agent: AgentConfig): ToolDefinition[] {
+  const { toolset } = agent;
+  const builtIn =
+    toolset === undefined ? [] : handTools.filter((tool) => (toolset.exceptions.get(tool.name) ?? toolset).enabled);
+  const taken = new Set(builtIn.map((tool) => tool.name));
+  const custom: ToolDefinition[] = [];
+  for (const tool of agent.custom) {
+    if (taken.has(tool.name)) continue;
+    taken.add(tool.name);
+    custom.push({ name: tool.name, description: tool.description, input_schema: tool.inputSchema });
+  }
+  return [...builtIn, ...custom];
+}

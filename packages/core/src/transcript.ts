@@ -1,0 +1,261 @@
+/**
+ * Events → the body of a Messages API request. Pure, so that any brain rebuilds byte for byte what another one sent.
+ *
+ * T1 Only the log below `contextPosition` counts, and each `span.model_request_start` says what its request was shown:
+ *    input that arrived while a response or tool was on its way stands after it, where the model really saw it.
+ * T2 Every tool use is followed by exactly one tool result, all results of one response in one user message in the
+ *    order of the uses. One that the log lacks is filled in with words that say so; a dangling use cannot be built.
+ * T3 User and assistant turns alternate; system turns stand after the user turn they came with.
+ * T4 Thinking goes back unchanged with its signature; a response of thinking alone is left out.
+ */
+import type { AgentConfig, Effort } from "./agent-config.ts";
+import { objectOf, stringOf } from "./agent-config.ts";
+import type { ContentBlock } from "./content.ts";
+import {
+  type EventOf,
+  isUnknownEvent,
+  type Json,
+  type JsonObject,
+  type SessionEvent,
+  type UnknownEvent,
+} from "./events.ts";
+import { type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
+import { mcpToolName } from "./tool-policy.ts";
+
+/** Marks the end of a prefix that the provider may cache. */
+interface CacheMark {
+  cache_control?: { type: "ephemeral" };
+}
+
+/** A block of a turn, in the shape of the Messages API. */
+export type ModelBlock = { [key: string]: Json } & { type: string };
+
+/** One turn. */
+export interface ModelTurn {
+  role: "user" | "assistant" | "system";
+  content: ModelBlock[];
+}
+
+/** The body of a streaming Messages API request. */
+export interface ModelRequest {
+  model: string;
+  max_tokens: number;
+  stream: true;
+  thinking?: { type: "adaptive" };
+  output_config?: { effort: Effort };
+  system?: ({ type: "text"; text: string } & CacheMark)[];
+  tools?: (ToolDefinition & CacheMark)[];
+  messages: ModelTurn[];
+}
+
+/** What a request is built from besides the log. */
+export interface TranscriptOptions {
+  readonly agent: AgentConfig;
+  readonly contextPosition: number;
+  readonly maxOutputTokens: number;
+}
+
+const mark = { cache_control: { type: "ephemeral" as const } };
+const lost = "No result of this call was recorded. It may have run; verify before you repeat it.";
+
+/** The request that shows the model the log below `contextPosition`. */
+export function buildModelRequest(
+  events: Iterable<SessionEvent | UnknownEvent>,
+  options: TranscriptOptions,
+): ModelRequest {
+  const { agent } = options;
+  const tools = toolDefinitions(agent);
+  const isThinking = thinksAdaptively(agent.model);
+  return {
+    model: agent.model,
+    max_tokens: options.maxOutputTokens,
+    stream: true,
+    ...(isThinking ? { thinking: { type: "adaptive" as const } } : {}),
+    ...(isThinking && agent.effort !== undefined ? { output_config: { effort: agent.effort } } : {}),
+    ...(agent.system === "" ? {} : { system: [{ type: "text" as const, text: agent.system, ...mark }] }),
+    ...(tools.length === 0
+      ? {}
+      : { tools: tools.map((tool, at) => (at === tools.length - 1 ? { ...tool, ...mark } : tool)) }),
+    messages: withCacheMark(buildTurns(events, options.contextPosition)),
+  };
+}
+
+/** The turns alone. */
+export function buildTurns(events: Iterable<SessionEvent | UnknownEvent>, contextPosition: number): ModelTurn[] {
+  const writer = new TurnWriter();
+  for (const event of events) {
+    if (event.position >= contextPosition) break;
+    if (!isUnknownEvent(event)) writer.add(event);
+  }
+  writer.endUserTurn(contextPosition);
+  return writer.finish();
+}
+
+type Input = EventOf<"user.message" | "user.define_outcome" | "system.message">;
+
+class TurnWriter {
+  private readonly turns: ModelTurn[] = [];
+  private assistant: ModelBlock[] = [];
+  private uses: string[] = [];
+  private readonly results = new Map<string, ModelBlock>();
+  private inputs: Input[] = [];
+
+  add(event: SessionEvent): void {
+    switch (event.type) {
+      case "user.message":
+      case "user.define_outcome":
+      case "system.message":
+        this.inputs.push(event);
+        break;
+      case "span.model_request_start":
+        this.endUserTurn(event.context_position);
+        break;
+      case "agent.thinking":
+        this.assistant.push(thinkingBlock(event));
+        break;
+      case "agent.message":
+        this.assistant.push(...event.content.filter(isNotEmpty).map(modelBlock));
+        break;
+      case "agent.tool_use":
+      case "agent.custom_tool_use":
+        this.addUse(event.id, event.name, event.input);
+        break;
+      case "agent.mcp_tool_use":
+        this.addUse(event.id, mcpToolName(event.mcp_server_name, event.name), event.input);
+        break;
+      case "agent.tool_result":
+      case "user.tool_result":
+        this.addResult(event.tool_use_id, event);
+        break;
+      case "agent.mcp_tool_result":
+        this.addResult(event.mcp_tool_use_id, event);
+        break;
+      case "user.custom_tool_result":
+        this.addResult(event.custom_tool_use_id, event);
+        break;
+      default:
+        break; // not part of the conversation
+    }
+  }
+
+  /** Closes the response before it, then says what the user and the tools said before `position`. */
+  endUserTurn(position: number): void {
+    this.endAssistantTurn();
+    const said = this.inputs.filter((input) => input.position < position);
+    this.inputs = this.inputs.filter((input) => input.position >= position);
+    const results = this.uses.map(
+      (id) => this.results.get(id) ?? toolResult(id, { content: [{ type: "text", text: lost }], is_error: true }),
+    );
+    this.uses = [];
+    this.say("user", [...results, ...said.filter((input) => input.type !== "system.message").flatMap(inputBlocks)]);
+    const system = said.filter((input) => input.type === "system.message").flatMap(inputBlocks);
+    if (system.length > 0) this.turns.push({ role: "system", content: system });
+  }
+
+  finish(): ModelTurn[] {
+    return this.turns;
+  }
+
+  private endAssistantTurn(): void {
+    const isSpoken = this.assistant.some((block) => block.type === "text" || block.type === "tool_use");
+    if (isSpoken) this.say("assistant", this.assistant);
+    this.assistant = [];
+  }
+
+  private addUse(id: string, name: string, input: JsonObject): void {
+    if (this.uses.includes(id)) return;
+    this.uses.push(id);
+    this.assistant.push({ type: "tool_use", id, name, input });
+  }
+
+  private addResult(id: string, answer: { content?: ContentBlock[]; is_error?: boolean }): void {
+    if (this.uses.includes(id) && !this.results.has(id)) this.results.set(id, toolResult(id, answer));
+  }
+
+  /** Adds to the turn of that role when nobody else spoke since, else begins a new one. */
+  private say(role: "user" | "assistant", content: ModelBlock[]): void {
+    if (content.length === 0) return;
+    const last = this.turns.findLast((turn) => turn.role !== "system");
+    if (last?.role === role) last.content.push(...content);
+    else if (last === undefined && role === "assistant")
+      return; // a conversation begins with the user
+    else this.turns.push({ role, content });
+  }
+}
+
+function inputBlocks(input: Input): ModelBlock[] {
+  if (input.type === "user.define_outcome") return [{ type: "text", text: outcomeText(input) }];
+  const blocks = input.content.filter(isNotEmpty).map(modelBlock);
+  return blocks.length > 0 ? blocks : [{ type: "text", text: "(empty message)" }];
+}
+
+function outcomeText(event: EventOf<"user.define_outcome">): string {
+  const rubric = stringOf(objectOf(event.rubric).content);
+  return `Outcome to reach: ${event.description}${rubric === "" ? "" : `\n\nIt will be judged by:\n${rubric}`}`;
+}
+
+function thinkingBlock(event: EventOf<"agent.thinking">): ModelBlock {
+  if (event.redacted_data !== "") return { type: "redacted_thinking", data: event.redacted_data };
+  return { type: "thinking", thinking: event.thinking, signature: event.signature };
+}
+
+function toolResult(id: string, answer: { content?: ContentBlock[]; is_error?: boolean }): ModelBlock {
+  const content = (answer.content ?? []).filter(isNotEmpty).map(modelBlock);
+  return {
+    type: "tool_result",
+    tool_use_id: id,
+    ...(content.length === 0 ? {} : { content }),
+    ...(answer.is_error === true ? { is_error: true } : {}),
+  };
+}
+
+/** The Messages API refuses text blocks without a visible character. */
+function isNotEmpty(block: ContentBlock): boolean {
+  return block.type !== "text" || block.text.trim() !== "";
+}
+
+function modelBlock(block: ContentBlock): ModelBlock {
+  switch (block.type) {
+    case "text":
+      return { type: "text", text: block.text };
+    case "image":
+      return { type: "image", source: { ...block.source } };
+    case "document":
+      return {
+        type: "document",
+        source: { ...block.source },
+        ...(block.title === undefined ? {} : { title: block.title }),
+        ...(block.context === undefined ? {} : { context: block.context }),
+      };
+    case "search_result": {
+      const content = block.content.map((part) => ({ type: "text", text: part.text }));
+      return { type: "search_result", source: block.source, title: block.title, content };
+    }
+    case "redacted":
+      return { type: "text", text: "[redacted]" };
+    default: {
+      const never: never = block;
+      return never;
+    }
+  }
+}
+
+/** Puts the moving cache mark on the last block the user turn has; system and tools carry the fixed ones. */
+function withCacheMark(turns: ModelTurn[]): ModelTurn[] {
+  const at = turns.findLastIndex((turn) => turn.role === "user");
+  const turn = turns[at];
+  const block = turn?.content.at(-1);
+  if (turn === undefined || block === undefined) return turns;
+  return turns.with(at, { ...turn, content: turn.content.with(-1, { ...block, ...mark }) });
+}
+
+const olderClaude = /^claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\d{6})?$)/;
+
+/**
+ * Whether the model takes `thinking: {type: "adaptive"}`: the Claude models since 4.6 and the demo model. It depends
+ * on the model's name alone, so that every brain builds the same request.
+ * https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking
+ */
+export function thinksAdaptively(model: string): boolean {
+  return model.startsWith("demo") || (model.startsWith("claude-") && !olderClaude.test(model));
+}
