@@ -174,18 +174,29 @@ describe("the client's part", () => {
   });
 
   it("answers a denied call with the user's words and goes on", () => {
-    const deny: Written = { type: "user.tool_confirmation", tool_use_id: "c1", result: "deny", deny_message: "not now" };
+    const deny: Written = {
+      type: "user.tool_confirmation",
+      tool_use_id: "c1",
+      result: "deny",
+      deny_message: "not now",
+    };
     const action = when([...waiting, allow("c2"), running, dispatched("c2"), result("c2"), deny]);
     expect(action).toMatchObject({ events: [{ tool_use_id: "c1", is_error: true }] });
     expect(JSON.stringify(action)).toContain("not now");
   });
 
   it("keeps waiting when a message arrives, and says so again", () => {
-    expect(when([...waiting, said("and?")])).toMatchObject({ events: [{}, { stop_reason: { type: "requires_action" } }] });
+    expect(when([...waiting, said("and?")])).toMatchObject({
+      events: [{}, { stop_reason: { type: "requires_action" } }],
+    });
   });
 
   it("waits for the result of a custom tool", () => {
-    const log = [...asked, { id: "c1", type: "agent.custom_tool_use" as const, name: "lookup", input: {} }, ended("r1", "tool_use")];
+    const log = [
+      ...asked,
+      { id: "c1", type: "agent.custom_tool_use" as const, name: "lookup", input: {} },
+      ended("r1", "tool_use"),
+    ];
     expect(when(log)).toMatchObject({ events: [{}, { stop_reason: { event_ids: ["c1"] } }] });
     const answer: Written = { type: "user.custom_tool_result", custom_tool_use_id: "c1", content: [] };
     expect(then(when([...log, answer]))).toEqual(["callModel"]);
@@ -219,7 +230,10 @@ describe("interrupts", () => {
 
   it("ends a turn that no brain had begun", () => {
     expect(then(when([created(), said("hi"), stop]))).toEqual(["session.usage", "session.status_idle"]);
-    expect(then(when([created(), said("hi"), stop, said("that instead")]))).toEqual(["session.usage", "session.status_idle"]);
+    expect(then(when([created(), said("hi"), stop, said("that instead")]))).toEqual([
+      "session.usage",
+      "session.status_idle",
+    ]);
     expect(then(when([created(), said("hi"), stop, said("that instead"), idled(), running]))).toEqual(["callModel"]);
   });
 
@@ -235,7 +249,9 @@ describe("after a crash (H4)", () => {
   });
 
   it("dispatches what was not dispatched, under the same id", () => {
-    expect(when([...usedOne, provisioned(), woken(2)], { epoch: 2 })).toMatchObject({ events: [{ operation_id: "c1" }] });
+    expect(when([...usedOne, provisioned(), woken(2)], { epoch: 2 })).toMatchObject({
+      events: [{ operation_id: "c1" }],
+    });
   });
 
   it("follows what was dispatched and never starts it", () => {

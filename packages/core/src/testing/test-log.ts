@@ -123,7 +123,10 @@ export function woken(epoch = 1): Written {
 export const running: Written = { epoch: 1, type: "session.status_running" };
 
 /** The turn ended. */
-export function idled(type: "end_turn" | "requires_action" | "retries_exhausted" = "end_turn", ids?: string[]): Written {
+export function idled(
+  type: "end_turn" | "requires_action" | "retries_exhausted" = "end_turn",
+  ids?: string[],
+): Written {
   const stop_reason = ids === undefined ? { type } : { type, event_ids: ids };
   return { epoch: 1, type: "session.status_idle", stop_reason };
 }
