@@ -1,0 +1,168 @@
+/**
+ * Platform-added time to first token: from the moment a client sends POST …/events to the arrival of the model request
+ * at the model server, through every real hop (gateway, session-store, NATS, harness, vault-proxy). The client's own
+ * HTTP hop is inside the figure. `warm`: the brain has just driven this session. `cold`: a brain that has never seen the
+ * session, with 100 events of history. The floor is one acknowledged raw JetStream publish on the same server with the
+ * same durability, interleaved with the measurements.
+ */
+import Anthropic from "@anthropic-ai/sdk";
+import { create } from "@bufbuild/protobuf";
+import type { NewEvent } from "@manyhands/core";
+import { createDemoModel, type DemoModel } from "@manyhands/demo-model";
+import { createRpcClient } from "@manyhands/kit";
+import { type BenchReport, type Platform, startPlatform } from "@manyhands/local";
+import { EmitEventsRequestSchema, encodeEvent, SessionService } from "@manyhands/protocol";
+import { connectFloor, type Floor } from "./support/floor.ts";
+import { median, percentile } from "./support/statistics.ts";
+
+const perRound = 20;
+const historyEvents = 100;
+const arrivalMs = 10_000;
+
+interface Rig {
+  platform: Platform;
+  model: DemoModel;
+  client: Anthropic;
+  floor: Floor;
+  agentId: string;
+  environmentId: string;
+}
+
+/** Runs the benchmark. */
+export default async function ttft({ rounds }: { rounds: number }): Promise<BenchReport> {
+  const model = await createDemoModel({ listen: "127.0.0.1:0" });
+  const platform = await startPlatform({ handDriver: "virtual", model: { url: model.url, key: "bench" } });
+  const floor = await connectFloor(platform.devJson.nats_url);
+  const client = new Anthropic({
+    baseURL: platform.devJson.gateway_url,
+    apiKey: platform.devJson.api_key,
+    maxRetries: 0,
+  });
+  try {
+    const agent = await client.beta.agents.create({ name: "bench", model: "claude-sonnet-4-5" });
+    const environment = await client.beta.environments.create({ name: "bench", config: { type: "cloud" } });
+    const rig = { platform, model, client, floor, agentId: agent.id, environmentId: environment.id };
+    const results = { warm: [] as number[], cold: [] as number[], floor: [] as number[] };
+    for (let round = 0; round < rounds; round++) {
+      await measureWarm(rig, results.warm, results.floor);
+      await measureCold(rig, results.cold, results.floor);
+    }
+    return report(rounds, results);
+  } finally {
+    await floor.close();
+    await platform.stop();
+    await model.close();
+  }
+}
+
+async function measureWarm(rig: Rig, ours: number[], floor: number[]): Promise<void> {
+  const sessionId = await newSession(rig);
+  for (let i = 0; i < perRound + 3; i++) {
+    const floorMs = await rig.floor.publish();
+    const addedMs = await addedTime(rig, sessionId);
+    await idle(rig, sessionId);
+    if (i < 3) continue; // the first ones load code and open connections
+    floor.push(floorMs);
+    ours.push(addedMs);
+  }
+}
+
+async function measureCold(rig: Rig, ours: number[], floor: number[]): Promise<void> {
+  const sessions: string[] = [];
+  for (let i = 0; i < perRound + 3; i++) sessions.push(await sessionWithHistory(rig));
+  await rig.platform.restart("harness", 1);
+  await rig.platform.whenReady("harness", 1);
+  for (const [index, sessionId] of sessions.entries()) {
+    const floorMs = await rig.floor.publish();
+    const addedMs = await addedTime(rig, sessionId);
+    await idle(rig, sessionId);
+    if (index < 3) continue; // a process that has just started loads code
+    floor.push(floorMs);
+    ours.push(addedMs);
+  }
+}
+
+/** Milliseconds from sending the POST to the model request's head at the model server. */
+async function addedTime(rig: Rig, sessionId: string): Promise<number> {
+  rig.model.clearRequests();
+  const sent = performance.now();
+  const answered = rig.client.beta.sessions.events.send(sessionId, {
+    events: [{ type: "user.message", content: [{ type: "text", text: "hello" }] }],
+  });
+  const arrived = await firstRequest(rig.model, sent);
+  await answered;
+  return arrived - sent;
+}
+
+async function firstRequest(model: DemoModel, since: number): Promise<number> {
+  while (performance.now() - since < arrivalMs) {
+    const [request] = model.requests;
+    if (request !== undefined) return request.headAtMs;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  throw new Error(`no model request within ${arrivalMs} ms`);
+}
+
+async function idle(rig: Rig, sessionId: string): Promise<void> {
+  const deadline = performance.now() + arrivalMs;
+  while (performance.now() < deadline) {
+    if ((await rig.client.beta.sessions.retrieve(sessionId)).status === "idle") return;
+  }
+  throw new Error(`session ${sessionId} did not become idle within ${arrivalMs} ms`);
+}
+
+async function newSession(rig: Rig): Promise<string> {
+  const session = await rig.client.beta.sessions.create({ agent: rig.agentId, environment_id: rig.environmentId });
+  return session.id;
+}
+
+/** A session whose log has 100 events of finished turns that no brain of this run has driven. */
+async function sessionWithHistory(rig: Rig): Promise<string> {
+  const sessionId = await newSession(rig);
+  const store = createRpcClient(SessionService, {
+    address: rig.platform.devJson.grpc.session_store,
+    defaultDeadlineMs: 10_000,
+  });
+  try {
+    for (let turn = 0; turn < historyEvents / 5; turn++) {
+      const events = turnEvents(`sevt_${sessionId}_${turn}`).map(encodeEvent);
+      await store.emitEvents(create(EmitEventsRequestSchema, { sessionId, events }));
+    }
+  } finally {
+    await store.close();
+  }
+  await idle(rig, sessionId);
+  return sessionId;
+}
+
+function turnEvents(id: string): NewEvent[] {
+  const usage = { input_tokens: 10, output_tokens: 5, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+  return [
+    { id: `${id}_0`, type: "user.message", content: [{ type: "text", text: "a question of the past" }] },
+    { id: `${id}_1`, type: "span.model_request_start", model: "claude-sonnet-4-5", context_position: 1, attempt: 1 },
+    { id: `${id}_2`, type: "agent.message", content: [{ type: "text", text: "an answer of the past" }] },
+    {
+      id: `${id}_3`,
+      type: "span.model_request_end",
+      model_request_start_id: `${id}_1`,
+      is_error: false,
+      model_usage: usage,
+      stop_reason: "end_turn",
+      time_to_first_token_ms: 1,
+    },
+    { id: `${id}_4`, type: "session.status_idle", stop_reason: { type: "end_turn" } },
+  ];
+}
+
+function report(rounds: number, results: { warm: number[]; cold: number[]; floor: number[] }): BenchReport {
+  const floor = median(results.floor);
+  const row = (name: string, values: number[]) => ({
+    name,
+    unit: "ms p50",
+    ours: median(values),
+    floor,
+    ratio: median(values) / floor,
+    note: `p95 ${percentile(values, 0.95).toFixed(2)} ms, ${values.length} turns; floor: raw JetStream publish, sync always`,
+  });
+  return { bench: "ttft", rounds, rows: [row("added_warm", results.warm), row("added_cold", results.cold)] };
+}
