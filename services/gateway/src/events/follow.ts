@@ -1,0 +1,75 @@
+/**
+ * A session's events from a position on, for as long as anyone reads. A session-store that goes away in between costs
+ * the reader nothing: the watch is taken up again at the next position, a bounded number of times in a row.
+ *
+ * F1: positions go out in order, each once. F2: the wait between two tries grows and every wait ends with the signal.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type AppError, backoffMs, type CallOptions, type RpcClient, toAppError } from "@manyhands/kit";
+import type { Delta, Event, SessionService } from "@manyhands/protocol";
+
+/** What a follower gets. */
+export type Followed = { readonly event: Event } | { readonly delta: Delta };
+
+/** What to follow. */
+export type FollowOptions = {
+  readonly workspaceId: string;
+  readonly sessionId: string;
+  /** First position to send. */
+  readonly fromPosition: bigint;
+  readonly deltas: boolean;
+  readonly platform: boolean;
+  readonly signal: AbortSignal;
+  readonly rpc: CallOptions;
+};
+
+const MAX_TRIES_IN_A_ROW = 8;
+
+/** Events and deltas until the session is deleted, the signal aborts, or session-store stays away. */
+export async function* follow(
+  sessions: Pick<RpcClient<typeof SessionService>, "watchEvents">,
+  options: FollowOptions,
+): AsyncGenerator<Followed> {
+  let next = options.fromPosition;
+  let failures = 0;
+  while (!options.signal.aborted) {
+    try {
+      for await (const { item } of watch(sessions, options, next)) {
+        failures = 0;
+        if (item.case === "event" && item.value.position >= next) {
+          next = item.value.position + 1n;
+          yield { event: item.value };
+          if (item.value.type === "session.deleted") return;
+        } else if (item.case === "delta") yield { delta: item.value };
+      }
+    } catch (thrown) {
+      if (options.signal.aborted) return;
+      const error = toAppError(thrown);
+      // Deleted between two looks: its stream is over, which is no error.
+      if (error.kind === "notFound") return;
+      if (!passes(error) || failures + 1 >= MAX_TRIES_IN_A_ROW) throw error;
+    }
+    failures += 1;
+    if (failures >= MAX_TRIES_IN_A_ROW) return;
+    const wait = backoffMs(failures, { initialMs: 50, maxMs: 2000 });
+    await sleep(wait, undefined, { signal: options.signal }).catch(() => undefined);
+  }
+}
+
+function watch(sessions: Pick<RpcClient<typeof SessionService>, "watchEvents">, options: FollowOptions, from: bigint) {
+  return sessions.watchEvents(
+    {
+      workspaceId: options.workspaceId,
+      sessionId: options.sessionId,
+      start: { case: "fromPosition", value: from },
+      includeDeltas: options.deltas,
+      includePlatform: options.platform,
+    },
+    { ...options.rpc, signal: options.signal, deadlineMs: Number.POSITIVE_INFINITY },
+  );
+}
+
+/** `exhausted` is session-store dropping a slow reader: by then this one is ready again, so it goes on where it was. */
+function passes(error: AppError): boolean {
+  return error.kind === "unavailable" || error.kind === "exhausted" || error.kind === "cancelled";
+}

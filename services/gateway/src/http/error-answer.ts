@@ -1,0 +1,44 @@
+/** Errors as HTTP answers: the kit's table, and the few rows where the public API's status differs from the kind's. */
+import { AppError, type HttpError, toAppError, toHttpError } from "@manyhands/kit";
+import type { FastifyError } from "fastify";
+
+/** The answer for anything thrown while serving a request. */
+export function errorAnswer(thrown: unknown, requestId: string): HttpError {
+  const error = toAppError(fromLibrary(thrown));
+  const answer = toHttpError(error, requestId);
+  const status = statusByReason[error.reason];
+  if (status === undefined) return answer;
+  return {
+    ...answer,
+    status,
+    body: { ...answer.body, error: { ...answer.body.error, type: "invalid_request_error" } },
+  };
+}
+
+const statusByReason: Readonly<Record<string, number>> = {
+  TOO_LARGE: 413,
+  METHOD_NOT_ALLOWED: 405,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+};
+
+/** The HTTP library's own refusals, by its stable codes. */
+function fromLibrary(thrown: unknown): unknown {
+  if (thrown instanceof AppError || !isFastifyError(thrown)) return thrown;
+  const { statusCode = 500, code, message } = thrown;
+  if (code === "FST_ERR_CTP_BODY_TOO_LARGE") {
+    return new AppError("invalid", { reason: "TOO_LARGE", message: "body: must not be larger than 4 MiB" });
+  }
+  if (code === "FST_ERR_CTP_INVALID_MEDIA_TYPE") {
+    return new AppError("invalid", {
+      reason: "UNSUPPORTED_MEDIA_TYPE",
+      message: "content-type: must be application/json",
+    });
+  }
+  return statusCode >= 400 && statusCode < 500 ? new AppError("invalid", { reason: "BAD_REQUEST", message }) : thrown;
+}
+
+function isFastifyError(thrown: unknown): thrown is FastifyError {
+  return (
+    thrown instanceof Error && "code" in thrown && typeof thrown.code === "string" && thrown.code.startsWith("FST_")
+  );
+}

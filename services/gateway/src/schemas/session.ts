@@ -1,0 +1,80 @@
+/** Requests about sessions and their resources. */
+import { z } from "zod";
+import { agentOverrides } from "./agent.ts";
+import { httpUrl, id, metadata, metadataPatch, notServed, text } from "./common.ts";
+import { initialEvents } from "./events.ts";
+
+const version = z.int("must be a whole number").min(1, "must be at least 1").max(0xffff_ffff).optional();
+
+const agentReference = z.union([
+  id,
+  z.discriminatedUnion(
+    "type",
+    [
+      z.object({ type: z.literal("agent"), id, version }),
+      z.object({ type: z.literal("agent_with_overrides"), id, version, ...agentOverrides.shape }),
+    ],
+    { error: "must be agent or agent_with_overrides" },
+  ),
+]);
+
+/** `agent` of sessions.create. */
+export type AgentReference = z.infer<typeof agentReference>;
+
+const checkout = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.literal("branch"), name: text(1, 255) }),
+    z.object({ type: z.literal("commit"), sha: z.string().regex(/^[0-9a-fA-F]{7,64}$/, "must be a commit hash") }),
+  ],
+  { error: "must be branch or commit" },
+);
+
+const token = text(1, 8192);
+const mountPath = text(1, 1024).regex(/^\/(?!.*(^|\/)\.\.?(\/|$))/, "must be an absolute path without . or ..");
+
+const repository = z.object({
+  type: z.literal("github_repository"),
+  url: httpUrl,
+  authorization_token: token.optional(),
+  mount_path: mountPath.nullish(),
+  checkout: checkout.nullish(),
+});
+
+/** A repository as it comes in, with its token. */
+export type RepositoryInput = z.infer<typeof repository>;
+
+const MAX_RESOURCES = 100;
+const MAX_VAULTS = 50;
+
+/** Body of sessions.create. */
+export const sessionCreate = z.object({
+  agent: agentReference,
+  environment_id: id,
+  title: text(0, 256).nullish(),
+  metadata: metadata.nullish(),
+  resources: z
+    .array(
+      z.discriminatedUnion("type", [repository], {
+        error: "must be github_repository (file and memory_store are not served yet)",
+      }),
+    )
+    .max(MAX_RESOURCES, `must have at most ${MAX_RESOURCES} resources`)
+    .refine((list) => new Set(list.map(({ url }) => url)).size === list.length, "must name each repository once")
+    .nullish(),
+  vault_ids: z.array(id).max(MAX_VAULTS, `must have at most ${MAX_VAULTS} vaults`).nullish(),
+  initial_events: initialEvents.nullish(),
+  budget: notServed("budgets are"),
+});
+
+/** Body of sessions.update. */
+export const sessionUpdate = z.object({
+  title: text(0, 256).nullish(),
+  metadata: metadataPatch.nullish(),
+  agent: notServed("changing the agent of a session is"),
+  budget: notServed("budgets are"),
+  vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }),
+});
+
+/** Body of sessions.resources.update. */
+export const resourceUpdate = z.object({ authorization_token: token });
