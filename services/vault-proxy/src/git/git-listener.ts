@@ -1,0 +1,84 @@
+/**
+ * The git listener: raw TCP that begins with one line naming the session, then plain HTTP. Who connects is a hand's
+ * tunnel, so nothing that a hand's program can send is trusted to say which session it is.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Lifecycle, Logger } from "@manyhands/kit";
+import { listenHttp } from "../http/listen.ts";
+import { readPreamble } from "./preamble.ts";
+
+/** Serves one HTTP request of a connection whose first line carried this token. */
+export type GitHandler = (token: string, request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/** Options of the listener. */
+export type GitListenerOptions = {
+  readonly listen: string;
+  readonly handle: GitHandler;
+  readonly lifecycle: Lifecycle;
+  readonly logger: Logger;
+};
+
+const MAX_HEADER_BYTES = 16 * 1024;
+const HEADERS_MS = 10_000;
+const REQUEST_MS = 3_600_000;
+const IDLE_MS = 300_000;
+const KEEP_ALIVE_MS = 75_000;
+
+/** Starts listening; answers the real address. */
+export function createGitListener(options: GitListenerOptions): Promise<string> {
+  const { handle, lifecycle } = options;
+  const logger = options.logger.child({ part: "git" });
+  const tokens = new WeakMap<Socket, string>();
+  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
+    handle(tokens.get(request.socket) ?? "", request, response).catch((error: unknown) => {
+      logger.error({ err: error }, "a git request failed unexpectedly");
+      response.destroy();
+    });
+  });
+  server.headersTimeout = HEADERS_MS;
+  server.requestTimeout = REQUEST_MS;
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.timeout = IDLE_MS;
+  afterPreamble(server.listeners("connection"), (replacement) => {
+    server.removeAllListeners("connection").on("connection", replacement);
+  });
+  return listenHttp(server, options.listen, "git proxy", lifecycle);
+
+  /** Puts the reading of the first line before the HTTP server's own work on a new connection. */
+  function afterPreamble(
+    httpListeners: readonly ((...args: readonly unknown[]) => void)[] | readonly unknown[],
+    install: (replacement: (socket: Socket) => void) => void,
+  ): void {
+    install((socket) => {
+      // Without a listener an error that comes between two phases would end the process.
+      socket.on("error", () => undefined);
+      socket.setNoDelay(true);
+      void readPreamble(socket).then((preamble) => {
+        if (!preamble || socket.destroyed) {
+          socket.destroy();
+        } else if (!preamble.ok) {
+          refuse(socket, preamble.status, preamble.problem);
+        } else {
+          tokens.set(socket, preamble.token);
+          for (const listener of httpListeners) {
+            if (typeof listener === "function") {
+              listener.call(server, socket);
+            }
+          }
+        }
+      });
+    });
+  }
+}
+
+function refuse(socket: Socket, status: number, problem: string): void {
+  const body = `manyhands: ${problem}\n`;
+  const reason = status === 408 ? "Request Timeout" : "Bad Request";
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `connection: close\r\n\r\n${body}`,
+  );
+  socket.resume();
+  socket.setTimeout(1000, () => socket.destroy());
+}
