@@ -39,7 +39,7 @@ export default async function ttft({ rounds }: { rounds: number }): Promise<Benc
     maxRetries: 0,
   });
   try {
-    const agent = await client.beta.agents.create({ name: "bench", model: "claude-sonnet-4-5" });
+    const agent = await client.beta.agents.create({ name: "bench", model: "claude-sonnet-5-5" });
     const environment = await client.beta.environments.create({ name: "bench", config: { type: "cloud" } });
     const rig = { platform, model, client, floor, agentId: agent.id, environmentId: environment.id };
     const results = { warm: [] as number[], cold: [] as number[], floor: [] as number[] };
@@ -139,7 +139,7 @@ function turnEvents(id: string): NewEvent[] {
   const usage = { input_tokens: 10, output_tokens: 5, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
   return [
     { id: `${id}_0`, type: "user.message", content: [{ type: "text", text: "a question of the past" }] },
-    { id: `${id}_1`, type: "span.model_request_start", model: "claude-sonnet-4-5", context_position: 1, attempt: 1 },
+    { id: `${id}_1`, type: "span.model_request_start", model: "claude-sonnet-5-5", context_position: 1, attempt: 1 },
     { id: `${id}_2`, type: "agent.message", content: [{ type: "text", text: "an answer of the past" }] },
     {
       id: `${id}_3`,

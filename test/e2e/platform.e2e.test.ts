@@ -19,7 +19,7 @@ describe("the platform", () => {
     client = new Anthropic({ baseURL: platform.devJson.gateway_url, apiKey: platform.devJson.api_key, maxRetries: 0 });
     const agent = await client.beta.agents.create({
       name: "e2e",
-      model: "claude-sonnet-4-5",
+      model: "claude-sonnet-5-5",
       tools: [{ type: "agent_toolset_20260401" }],
     });
     const environment = await client.beta.environments.create({ name: "e2e", config: { type: "cloud" } });

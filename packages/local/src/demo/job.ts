@@ -19,7 +19,7 @@ export async function createJob(
   client: Anthropic,
   options: { git: GitServer; token: string; hands: "docker" | "virtual"; name: string },
 ): Promise<DemoJob> {
-  const model = process.env.MANYHANDS_DEMO_MODEL ?? "claude-sonnet-4-5";
+  const model = process.env.MANYHANDS_DEMO_MODEL ?? "claude-sonnet-5-5";
   const agent = await client.beta.agents.create({
     name: `Bug fixer ${options.name}`,
     model,
