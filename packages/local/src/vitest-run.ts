@@ -42,7 +42,7 @@ export async function runVitest(
       ...["--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${outputFile}`],
       ...filters,
     ],
-    { ...toolEnv(), ...extraEnv },
+    { ...toolEnv(), ...extraEnv, ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }) },
   );
   const counts = countTests(readJsonIfThere(outputFile), project);
   if (code === 0 || counts.failed > 0) return counts;
