@@ -28,6 +28,8 @@ export interface Wake {
   done(): Promise<void>;
   /** Gives it back, to be delivered again after `delayMs` (default at once), perhaps to another process. */
   release(delayMs?: number): Promise<void>;
+  /** Lets go without a word: another process holds it by now, and neither answer would be this one's to give. */
+  abandon(): void;
 }
 
 /** How wakes are taken. */
@@ -163,6 +165,10 @@ async function drive(bus: Bus, options: WakeConsumerOptions, ackWaitMs: number, 
     ...(traceparent ? { traceparent } : {}),
     done: () => settle(() => confirm(message)),
     release: (delayMs = 0) => settle(async () => message.nak(delayMs)),
+    abandon: () => {
+      settled = true;
+      clearInterval(beat);
+    },
   };
   try {
     await options.handle(wake);
