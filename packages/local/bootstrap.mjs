@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { commands, usage } from "./bootstrap/help.mjs";
 import { install, installStamp, isInstalled, nodeBinary } from "./bootstrap/install.mjs";
 import { waitForLock } from "./bootstrap/lock.mjs";
+import { parentOfProcess } from "./bootstrap/process-identity.mjs";
 import { SetupFailure, tailOf } from "./bootstrap/run-tool.mjs";
 
 const LOCK_MS = 900_000;
@@ -97,11 +98,15 @@ function handOver(command, args) {
   });
 }
 
-/** A killed npm leaves this process behind with another parent; then the command is asked to stop. */
+/**
+ * A killed npm leaves this process behind, and between them the shell it started; when either gets another
+ * parent, the command is asked to stop.
+ */
 function stopWhenNpmIsGone(child) {
   if (process.env.npm_lifecycle_event === undefined) return;
-  const parent = process.ppid;
+  const ancestors = () => `${process.ppid} ${parentOfProcess(process.ppid)}`;
+  const atStart = ancestors();
   setInterval(() => {
-    if (process.ppid !== parent) child.kill("SIGTERM");
+    if (ancestors() !== atStart) child.kill("SIGTERM");
   }, ORPHAN_POLL_MS).unref();
 }

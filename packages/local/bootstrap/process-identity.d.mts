@@ -7,3 +7,5 @@ export interface ProcessIdentity {
 export function startOfProcess(pid: number): string | undefined;
 /** True while the very process that wrote the record still runs. */
 export function isSameProcessAlive(record: ProcessIdentity): boolean;
+/** The parent's id where the system tells it cheaply (Linux), else undefined. */
+export function parentOfProcess(pid: number): number | undefined;

@@ -109,6 +109,7 @@ export class ManagedProcess {
     if (this.#child !== undefined) await end(this.#child, deadlineMs);
     await this.#loop;
     rmSync(this.spec.recordFile, { force: true });
+    forgetReadiness(this.spec.ready);
     this.#log.close();
   }
 

@@ -83,6 +83,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   options.signal?.addEventListener("abort", () => void supervisor.stop(), { once: true });
   const forget = () => {
     rmSync(paths.devJson, { force: true });
+    rmSync(modelKeyPath(paths), { force: true });
     lock.release();
     if (options.stateDir === undefined) rmSync(state, { recursive: true, force: true });
   };
@@ -104,6 +105,11 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     forget();
     throw error;
   }
+}
+
+/** The model's key lies in a file only while the platform runs. */
+function modelKeyPath(paths: Paths): string {
+  return join(paths.run, "model-key");
 }
 
 function lockOrThrow(paths: Paths): Extract<LockAttempt, { held: true }> {
@@ -128,7 +134,7 @@ async function makePlan(options: PlatformOptions, paths: Paths, progress: Progre
   const secrets = ensureDevSecrets(paths.data, new Date());
   const natsConfFile = join(paths.run, "nats.conf");
   writePrivateFile(natsConfFile, natsConfOf(ports, paths));
-  const modelKeyFile = model.key === "" ? undefined : join(paths.run, "model-key");
+  const modelKeyFile = model.key === "" ? undefined : modelKeyPath(paths);
   if (modelKeyFile !== undefined) writePrivateFile(modelKeyFile, `${model.key}\n`);
   return {
     plan: planOf({
