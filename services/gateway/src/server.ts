@@ -7,6 +7,7 @@ import {
   type Shell,
   toAppError,
 } from "@manyhands/kit";
+import type { FastifyInstance } from "fastify";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
@@ -34,11 +35,25 @@ async function listen(config: Config, deps: Deps, shell: Shell): Promise<string>
   const wanted = parseAddress(config.httpListen);
   if (!wanted) throw AppError.invalid([{ field: "MH_HTTP_LISTEN", description: "must be host:port" }]);
   const app = createApp(config, deps, shell);
-  // The lifecycle's signal has ended the streams by now, so closing waits for short requests only.
-  shell.lifecycle.onStop("http server", () => app.close(), { phase: "drain" });
+  shell.lifecycle.onStop("http server", () => close(app), { phase: "drain" });
   await app.listen({ host: wanted.host, port: wanted.port });
   const bound = app.server.address();
   return formatAddress({ host: wanted.host, port: typeof bound === "object" && bound ? bound.port : wanted.port });
+}
+
+const SWEEP_MS = 50;
+
+/**
+ * The lifecycle's signal has ended the streams by now, so this waits for short requests only. A connection that turns
+ * idle after the close began would be kept alive by its client, so idle ones are swept until none is left.
+ */
+async function close(app: FastifyInstance): Promise<void> {
+  const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS);
+  try {
+    await app.close();
+  } finally {
+    clearInterval(sweep);
+  }
 }
 
 /** session-store answers when it says that a session nobody has does not exist. */

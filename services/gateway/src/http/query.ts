@@ -128,8 +128,8 @@ function violations(
 }
 
 function describe(issue: Issue): string {
-  if (issue.code === "invalid_type" && issue.input === undefined) return "is required";
-  return issue.message;
+  const message = issue.message.replace(/^Invalid input: /, "");
+  return message.endsWith("received undefined") ? "is required" : message;
 }
 
 function fieldName(path: readonly PropertyKey[], root: string): string {

@@ -55,5 +55,5 @@ function isPlainHttpUrl(value: string): boolean {
 
 /** A value this version does not serve: refused with a message, never silently dropped. */
 export function notServed(what: string) {
-  return z.undefined({ error: `${what} not served yet` });
+  return z.undefined({ error: `${what} not served yet` }).optional();
 }

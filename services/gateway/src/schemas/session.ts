@@ -73,7 +73,7 @@ export const sessionUpdate = z.object({
   metadata: metadataPatch.nullish(),
   agent: notServed("changing the agent of a session is"),
   budget: notServed("budgets are"),
-  vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }),
+  vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }).optional(),
 });
 
 /** Body of sessions.resources.update. */
