@@ -35,7 +35,8 @@ export async function createAgentHand(options: AgentHandOptions): Promise<Hand> 
   const tunnel = createTunnel(currentChannel, dial, logger);
   const onEnd = (error: AppError) => {
     tunnel.close();
-    if (detached || error.kind === "fenced") return;
+    if (detached) return;
+    if (error.kind === "fenced") return lost.abort(error);
     const explained = explainLoss?.().catch(() => undefined) ?? Promise.resolve(undefined);
     void explained.then((why) => lost.abort(why ? AppError.unavailable("HAND_LOST", why, error) : error));
   };

@@ -60,6 +60,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
   const queues = new Map<number, PartQueue>();
   let nextId = 1;
   let ended: AppError | undefined;
+  let welcomed = false;
 
   const write = (frame: Uint8Array) => {
     if (!ended) stream.write(frame);
@@ -119,6 +120,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
     const frameEpoch = fields.u32();
     const id = fields.u32();
     if (type === FROM_AGENT.damaged) return repeat();
+    if (frameEpoch > epoch && welcomed) return end(taken());
     if (frameEpoch !== epoch) return; // every manager attached to the hand hears everything; this is another's
     switch (type) {
       case FROM_AGENT.output:
@@ -182,6 +184,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
     end(error);
     throw error;
   });
+  welcomed = true;
 
   return {
     async start(spec, isLook = false) {
@@ -229,6 +232,11 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
 /** The hand is gone or out of reach; whatever ran in it has an unknown end. */
 export function handLost(message: string, cause?: unknown): AppError {
   return AppError.unavailable("HAND_LOST", message, cause);
+}
+
+/** Every manager attached to a hand hears the agent; an answer to a newer one is how the former learns of it. */
+function taken(): AppError {
+  return new AppError("fenced", { reason: "MANAGER_FENCED", message: "a newer manager has this hand" });
 }
 
 function isNotStarted(error: unknown): boolean {

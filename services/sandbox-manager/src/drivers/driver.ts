@@ -75,7 +75,7 @@ export type StartedOperation = {
 /** A running hand, as its one manager holds it. Every method rejects with an AppError, reason HAND_LOST once it is lost. */
 export type Hand = {
   readonly handId: string;
-  /** Aborts with the HAND_LOST error when the hand is gone, whatever the way. Never by `detach`. */
+  /** Aborts with HAND_LOST when the hand is gone, with MANAGER_FENCED when a newer manager took it. Never by `detach`. */
   readonly lost: AbortSignal;
   start(spec: OperationSpec): Promise<StartedOperation>;
   /** Undefined when the operation was never started. */

@@ -1,5 +1,5 @@
 import { boundedText } from "./bounded-text.ts";
-import { errorAnswer, type Tool } from "./tool.ts";
+import type { Tool } from "./tool.ts";
 import { flag, InputError, onlyFields, optionalInteger, text } from "./tool-input.ts";
 
 const MAX_TIMEOUT_MS = 3_600_000;
@@ -7,12 +7,11 @@ const MAX_TIMEOUT_MS = 3_600_000;
 /** A command in the hand's persistent shell, or a new shell. */
 export const bash: Tool = {
   name: "bash",
-  plan(input) {
+  check(input) {
     onlyFields(input, ["command", "restart", "timeout_ms"]);
     const timeoutMs = optionalInteger(input, "timeout_ms", 1, MAX_TIMEOUT_MS);
     if (flag(input, "restart")) {
       return {
-        kind: "operation",
         action: { kind: "restartShell" },
         answer: ({ exitCode }) =>
           exitCode === 0
@@ -22,9 +21,8 @@ export const bash: Tool = {
     }
     if (input.command === undefined) throw new InputError("command: required unless restart is true");
     const command = text(input, "command");
-    if (command.includes("\0")) return errorAnswer("command: must not contain NUL");
+    if (command.includes("\0")) throw new InputError("command: must not contain NUL");
     return {
-      kind: "operation",
       action: { kind: "shell", script: Buffer.from(command) },
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       answer({ exitCode, output, state }) {

@@ -12,7 +12,7 @@ const MAX_PATTERN_CHARS = 4096;
 /** Files whose path matches, newest first. */
 export const glob: Tool = {
   name: "glob",
-  plan(input) {
+  check(input) {
     onlyFields(input, ["pattern", "path"]);
     const pattern = text(input, "pattern");
     if (pattern === "" || pattern.length > MAX_PATTERN_CHARS)
@@ -23,7 +23,6 @@ export const glob: Tool = {
     const root = absolute ? posix.resolve("/", absolute.base) : given;
     const matches = picomatch(absolute ? absolute.glob : pattern, { dot: true });
     return {
-      kind: "operation",
       action: { kind: "tree", path: root, maxEntries: MAX_ENTRIES },
       answer({ exitCode, output }) {
         if (exitCode !== 0) return { content: `${root}: ${errnoText(exitCode)}`, isError: true };

@@ -8,7 +8,7 @@ const NO_MATCH = 1;
 /** Lines that match an extended regular expression, as `file:line:text`. */
 export const grep: Tool = {
   name: "grep",
-  plan(input) {
+  check(input) {
     onlyFields(input, ["pattern", "path"]);
     const pattern = text(input, "pattern");
     if (pattern === "" || pattern.length > MAX_PATTERN_CHARS)
@@ -16,7 +16,6 @@ export const grep: Tool = {
     if (pattern.includes("\0")) throw new InputError("pattern: must not contain NUL");
     const root = path(input, "path", WORKSPACE);
     return {
-      kind: "operation",
       // Only options that GNU, busybox and the virtual grep all have. `-H`: the name also when the path is one file.
       action: { kind: "exec", argv: ["grep", "-rnHE", "-e", pattern, "--", root], cwd: WORKSPACE },
       answer({ exitCode, output }) {

@@ -10,12 +10,11 @@ const SNIFF_BYTES = 8192;
 /** A file as text, whole or some of its lines. */
 export const read: Tool = {
   name: "read",
-  plan(input) {
+  check(input) {
     onlyFields(input, ["file_path", "view_range"]);
     const file = path(input, "file_path");
     const range = optionalRange(input, "view_range");
     return {
-      kind: "operation",
       action: { kind: "read", path: file, maxBytes: MAX_FILE_BYTES },
       answer({ exitCode, output }) {
         if (exitCode !== 0) return { content: `${file}: ${errnoText(exitCode)}`, isError: true };

@@ -3,31 +3,31 @@ import type { Hand, OperationAction, OperationState } from "../drivers/driver.ts
 /** What the model is shown. */
 export type ToolResult = { readonly content: string; readonly isError: boolean };
 
-/** A tool's own answer, or one operation of the hand whose end `answer` turns into words. */
-export type ToolPlan =
-  | { readonly kind: "answer"; readonly result: ToolResult }
-  | {
-      readonly kind: "operation";
-      readonly action: OperationAction;
-      /** Asked for in the input; the caller's own limit still holds. */
-      readonly timeoutMs?: number;
-      /** Pure: the same end gives the same words, for whoever reads it from the ledger later. */
-      answer(end: OperationEnd): ToolResult;
-    };
-
-/** How the operation of a plan ended by itself (not killed, not lost). */
+/** How the operation of a call ended by itself (not killed, not lost). */
 export type OperationEnd = { readonly state: OperationState; readonly exitCode: number; readonly output: Buffer };
 
+/** A checked tool call: exactly one operation of the hand, and the words for its end. */
+export type ToolCall = {
+  /** The operation; where it depends on what is in the hand, `prepare` decides instead. */
+  readonly action?: OperationAction;
+  /** Looks into the hand, changes nothing. Not asked when the operation is recorded already. */
+  readonly prepare?: (hand: Pick<Hand, "look">) => Promise<OperationAction | ToolResult>;
+  /** Asked for in the input; the caller's own limit still holds. */
+  readonly timeoutMs?: number;
+  /** Pure: the same end gives the same words, for whoever reads it from the ledger later. */
+  answer(end: OperationEnd): ToolResult;
+};
+
 /**
- * One tool of the agent toolset. `plan` checks the input and decides on exactly one operation, so that the hand's
- * ledger, which knows operations, knows tool calls. It may look into the hand, but changes nothing.
+ * One tool of the agent toolset. `check` turns an input into a call, or throws InputError naming the field. One call
+ * is one operation, so that the hand's ledger, which knows operations, knows tool calls.
  */
 export type Tool = {
   readonly name: string;
-  plan(input: Readonly<Record<string, unknown>>, hand: Pick<Hand, "look">): Promise<ToolPlan> | ToolPlan;
+  check(input: Readonly<Record<string, unknown>>): ToolCall;
 };
 
 /** An error result. */
-export function errorAnswer(content: string): ToolPlan {
-  return { kind: "answer", result: { content, isError: true } };
+export function errorResult(content: string): ToolResult {
+  return { content, isError: true };
 }

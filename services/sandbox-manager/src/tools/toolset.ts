@@ -1,10 +1,9 @@
-import type { Hand } from "../drivers/driver.ts";
 import { bash } from "./bash.ts";
 import { edit } from "./edit.ts";
 import { glob } from "./glob.ts";
 import { grep } from "./grep.ts";
 import { read } from "./read.ts";
-import { errorAnswer, type Tool, type ToolPlan } from "./tool.ts";
+import { errorResult, type Tool, type ToolCall, type ToolResult } from "./tool.ts";
 import { InputError } from "./tool-input.ts";
 import { write } from "./write.ts";
 
@@ -12,22 +11,21 @@ const TOOLS: ReadonlyMap<string, Tool> = new Map(
   [bash, read, write, edit, glob, grep].map((tool) => [tool.name, tool]),
 );
 
-/** Decides what a tool call does. What is wrong with it is an answer for the model, never an error of the call. */
-export async function planTool(name: string, inputJson: Uint8Array, hand: Pick<Hand, "look">): Promise<ToolPlan> {
+/** A call, or what is wrong with it: an answer for the model, never an error of the RPC. */
+export type Checked = { readonly call: ToolCall } | { readonly refusal: ToolResult };
+
+/** Checks a tool call's name and input. */
+export function checkCall(name: string, input: unknown): Checked {
   const tool = TOOLS.get(name);
-  if (!tool) return errorAnswer(`name: there is no tool ${name}; there are ${[...TOOLS.keys()].join(", ")}`);
-  let input: unknown;
-  try {
-    input = inputJson.length === 0 ? {} : JSON.parse(Buffer.from(inputJson).toString("utf8"));
-  } catch {
-    return errorAnswer("input: must be a JSON object");
+  if (!tool)
+    return { refusal: errorResult(`name: there is no tool ${name}; there are ${[...TOOLS.keys()].join(", ")}`) };
+  if (typeof input !== "object" || input === null || Array.isArray(input)) {
+    return { refusal: errorResult("input: must be a JSON object") };
   }
-  if (typeof input !== "object" || input === null || Array.isArray(input))
-    return errorAnswer("input: must be a JSON object");
   try {
-    return await tool.plan({ ...input }, hand);
+    return { call: tool.check({ ...input }) };
   } catch (error) {
-    if (error instanceof InputError) return errorAnswer(error.message);
+    if (error instanceof InputError) return { refusal: errorResult(error.message) };
     throw error;
   }
 }

@@ -8,12 +8,11 @@ export const NEW_FILE_MODE = 0o644;
 /** A whole file, replacing what was there. */
 export const write: Tool = {
   name: "write",
-  plan(input) {
+  check(input) {
     onlyFields(input, ["file_path", "content"]);
     const file = path(input, "file_path");
     const content = Buffer.from(text(input, "content"));
     return {
-      kind: "operation",
       action: { kind: "write", path: file, content, mode: NEW_FILE_MODE },
       answer: ({ exitCode }) =>
         exitCode === 0

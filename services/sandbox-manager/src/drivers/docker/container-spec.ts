@@ -47,7 +47,10 @@ export function containerSpec(
   place: string,
 ): Docker.ContainerCreateOptions {
   const { limits } = plan;
-  const env = Object.entries(plan.env).flatMap(([name, value]) => ["--env", `${name}=${value}`]);
+  const env = Object.entries({ ...plan.env, GIT_TERMINAL_PROMPT: "0" }).flatMap(([name, value]) => [
+    "--env",
+    `${name}=${value}`,
+  ]);
   return {
     name: containerName(plan.handId),
     Image: image,

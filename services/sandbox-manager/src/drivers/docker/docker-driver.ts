@@ -7,6 +7,7 @@ import { ensureAgentVolume } from "./agent-volume.ts";
 import { policyDrift } from "./assert-policy.ts";
 import { plainStream } from "./attach-stream.ts";
 import { containerName, containerSpec, LABEL } from "./container-spec.ts";
+import { writeGitConfig } from "./git-config.ts";
 
 const MS_PER_SECOND = 1000;
 
@@ -24,7 +25,7 @@ export type DockerDriverOptions = {
 };
 
 /** What a container on a shared kernel does not keep apart. */
-const NOT_ISOLATED = [
+export const DOCKER_NOT_ISOLATED = [
   "the kernel is shared with the host (no virtual machine in between)",
   "CPU caches and timing are shared with other hands",
 ] as const;
@@ -83,7 +84,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
 
   return {
     name: "docker",
-    notIsolated: NOT_ISOLATED,
+    notIsolated: DOCKER_NOT_ISOLATED,
     survivesManager: true,
     place,
     async provision(plan: HandPlan) {
@@ -106,9 +107,11 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
             `the engine made another container than asked: ${drift.join(", ")}`,
           );
         }
-        return await attachTo(plan, async () => {
+        const hand = await attachTo(plan, async () => {
           await container.start();
         });
+        await writeGitConfig(hand);
+        return hand;
       } catch (error) {
         volume = undefined; // should the volume have been pruned, the next attempt fills a new one
         await destroy(plan.handId).catch((e: unknown) =>

@@ -1,0 +1,149 @@
+import { type Env, parseAddress, readEnv, readServiceConfig, type ServiceConfig } from "@manyhands/kit";
+import type { ManagerLimits } from "./hands/manager.ts";
+
+/** Which driver makes hands: a named one, or the strongest that works. */
+export type DriverChoice = "auto" | "docker" | "virtual";
+
+/** Settings of sandbox-manager. */
+export type Config = {
+  readonly service: ServiceConfig;
+  /** Undefined: hand records live in this process alone (tests, a single manager without a bus). */
+  readonly natsUrl: string | undefined;
+  /** Copies of the records' bucket when it has to be made. */
+  readonly replicas: number;
+  /** Where other managers reach this one; undefined: where it listens. */
+  readonly advertise: string | undefined;
+  readonly driver: DriverChoice;
+  readonly docker: { readonly socketPath: string; readonly image: string; readonly agentPath: string | undefined };
+  /** The way out for git; undefined: connections inside hands are refused. */
+  readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
+  readonly limits: ManagerLimits;
+};
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+const HOUR_MS = 3_600_000;
+
+/** Limits when nothing is set. */
+export const defaultLimits: ManagerLimits = {
+  capacity: 20,
+  hand: { memoryBytes: GIB, cpuMillis: 1000, workspaceBytes: 512 * MIB, pids: 256 },
+  handMax: { memoryBytes: 8 * GIB, cpuMillis: 4000, workspaceBytes: 4 * GIB, pids: 2048 },
+  defaultTimeoutMs: 120_000,
+  maxTimeoutMs: HOUR_MS,
+  idleMs: HOUR_MS,
+  orphanMs: 60_000,
+  sweepMs: 30_000,
+};
+
+/** Reads sandbox-manager's settings; throws ConfigError with all problems at once. */
+export function readConfig(env: Env): Config {
+  const reader = readEnv(env);
+  const gitProxy = reader.optional("MH_GIT_PROXY_ADDR", {
+    doc: "host:port of vault-proxy's git listener; absent = no git from hands.",
+  });
+  const vaultAddress = reader.optional("MH_VAULT_PROXY_ADDR", {
+    doc: "gRPC target of vault-proxy; needed with MH_GIT_PROXY_ADDR.",
+  });
+  const gitAddress = gitProxy === undefined ? undefined : parseAddress(gitProxy);
+  if (gitProxy !== undefined && gitAddress === undefined) reader.problem("MH_GIT_PROXY_ADDR: must be host:port");
+  if (gitProxy !== undefined && vaultAddress === undefined)
+    reader.problem("MH_VAULT_PROXY_ADDR: is needed with MH_GIT_PROXY_ADDR");
+  const { hand, handMax } = defaultLimits;
+  const config: Config = {
+    service: readServiceConfig(reader),
+    natsUrl: reader.optional("MH_NATS_URL", {
+      doc: "NATS servers for hand records; absent = records live in this process alone.",
+    }),
+    replicas: reader.integer("MH_NATS_REPLICAS", {
+      default: 1,
+      min: 1,
+      max: 5,
+      doc: "Copies of the hand records: 1 in development, 3 in production.",
+    }),
+    advertise: reader.optional("MH_ADVERTISE_ADDR", {
+      doc: "host:port where other managers reach this one; absent = where it listens.",
+    }),
+    driver: reader.oneOf("MH_HAND_DRIVER", ["auto", "docker", "virtual"], {
+      default: "auto",
+      doc: "What makes hands; auto = docker if it works, else virtual.",
+    }),
+    docker: {
+      socketPath: reader.string("MH_DOCKER_SOCKET", {
+        default: "/var/run/docker.sock",
+        doc: "The Docker Engine's socket.",
+      }),
+      image: reader.string("MH_HAND_IMAGE", {
+        default: "manyhands/hand:dev",
+        doc: "Image of hands whose recipe names none.",
+      }),
+      agentPath: reader.optional("MH_HAND_AGENT", {
+        doc: "The compiled in-hand agent (agent/build.mjs makes it); needed by the docker driver.",
+      }),
+    },
+    git: gitAddress && vaultAddress !== undefined ? { ...gitAddress, vaultAddress } : undefined,
+    limits: {
+      capacity: reader.integer("MH_HAND_CAPACITY", {
+        default: defaultLimits.capacity,
+        min: 1,
+        max: 1000,
+        doc: "Hands held at once; the next one is refused.",
+      }),
+      hand: {
+        memoryBytes: reader.integer("MH_HAND_MEMORY_BYTES", {
+          default: hand.memoryBytes,
+          min: 32 * MIB,
+          max: handMax.memoryBytes,
+          doc: "Memory of a hand, its files included.",
+        }),
+        cpuMillis: reader.integer("MH_HAND_CPU_MILLIS", {
+          default: hand.cpuMillis,
+          min: 50,
+          max: handMax.cpuMillis,
+          unit: "thousandths of a core",
+          doc: "Processor time of a hand.",
+        }),
+        workspaceBytes: reader.integer("MH_HAND_WORKSPACE_BYTES", {
+          default: hand.workspaceBytes,
+          min: MIB,
+          max: handMax.workspaceBytes,
+          doc: "Size of a hand's workspace.",
+        }),
+        pids: reader.integer("MH_HAND_PIDS", {
+          default: hand.pids,
+          min: 16,
+          max: handMax.pids,
+          doc: "Processes and threads of a hand.",
+        }),
+      },
+      handMax,
+      defaultTimeoutMs: reader.integer("MH_TOOL_TIMEOUT_MS", {
+        default: defaultLimits.defaultTimeoutMs,
+        min: 100,
+        max: HOUR_MS,
+        doc: "After which a tool call is killed unless it says otherwise.",
+      }),
+      maxTimeoutMs: defaultLimits.maxTimeoutMs,
+      idleMs: reader.integer("MH_HAND_IDLE_MS", {
+        default: defaultLimits.idleMs,
+        min: 0,
+        max: 24 * HOUR_MS,
+        doc: "A hand unused for so long is released; 0 = never.",
+      }),
+      orphanMs: reader.integer("MH_HAND_ORPHAN_MS", {
+        default: defaultLimits.orphanMs,
+        min: 1000,
+        max: HOUR_MS,
+        doc: "A container without a record is removed when older than this.",
+      }),
+      sweepMs: reader.integer("MH_HAND_SWEEP_MS", {
+        default: defaultLimits.sweepMs,
+        min: 100,
+        max: HOUR_MS,
+        doc: "Time between sweeps.",
+      }),
+    },
+  };
+  reader.done();
+  return config;
+}

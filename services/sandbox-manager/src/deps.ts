@@ -1,0 +1,67 @@
+import { applyStreams, connectBus, openBucket } from "@manyhands/bus";
+import { createRpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { VaultService } from "@manyhands/protocol";
+import type { Config } from "./config.ts";
+import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
+import type { TunnelDialer } from "./drivers/driver.ts";
+import type { HandStore } from "./hands/hand-store.ts";
+import { createKvHandStore } from "./hands/kv-hand-store.ts";
+import { createManager, type Manager } from "./hands/manager.ts";
+import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
+import { createPeers } from "./hands/peers.ts";
+import { createGitDialer } from "./tunnel/git-dialer.ts";
+
+const MINT_MS = 5000;
+
+/** Everything the routes use. */
+export type Deps = { readonly manager: Manager; readonly chosen: ChosenDrivers };
+
+/** What a test may put in place of the real thing. */
+export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDialer };
+
+/** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
+export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
+  const { lifecycle, logger, instanceId } = shell;
+  const dial = overrides.dial ?? openDialer(config, shell);
+  const chosen = await chooseDrivers(config, instanceId, logger, dial);
+  logger.info({ driver: chosen.defaultDriver, reason: chosen.reason }, "hands are made by this driver");
+  for (const driver of chosen.drivers.values()) lifecycle.onStop(`${driver.name} driver`, () => driver.close());
+  const peers = createPeers();
+  lifecycle.onStop("peers", () => peers.close());
+  const manager = createManager({
+    managerId: instanceId,
+    drivers: chosen.drivers,
+    defaultDriver: chosen.defaultDriver,
+    store: overrides.store ?? (await openStore(config, shell)),
+    peers,
+    limits: config.limits,
+    clock: systemClock,
+    logger,
+  });
+  // Hands that outlive us are let go, running as they are; the next manager takes them.
+  lifecycle.onStop("hands", async () => {
+    await Promise.all(manager.held.all().map(({ hand }) => hand.detach()));
+  });
+  return { manager, chosen };
+}
+
+async function openStore(config: Config, { logger, lifecycle }: Shell): Promise<HandStore> {
+  if (config.natsUrl === undefined) return createMemoryHandStore();
+  const bus = await connectBus({
+    url: config.natsUrl,
+    name: "sandbox-manager",
+    inboxPrefix: "_INBOX_sandbox-manager",
+    logger,
+  });
+  lifecycle.onStop("bus", () => bus.close());
+  await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS"] });
+  return createKvHandStore(await openBucket(bus, "MH_HANDS"));
+}
+
+function openDialer(config: Config, { lifecycle, metrics }: Shell): TunnelDialer | undefined {
+  if (!config.git) return undefined;
+  const { host, port, vaultAddress } = config.git;
+  const vault = createRpcClient(VaultService, { address: vaultAddress, defaultDeadlineMs: MINT_MS, metrics });
+  lifecycle.onStop("vault client", () => vault.close());
+  return createGitDialer({ host, port, vault, clock: systemClock });
+}

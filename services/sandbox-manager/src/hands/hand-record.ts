@@ -1,0 +1,71 @@
+import { AppError } from "@manyhands/kit";
+
+/** What a hand is made from, as it is stored; the wire form is `manyhands.sandbox.v1.Recipe`. */
+export type Recipe = {
+  readonly image: string;
+  readonly memoryBytes: number;
+  readonly cpuMillis: number;
+  readonly workspaceBytes: number;
+  readonly pids: number;
+  readonly env: Readonly<Record<string, string>>;
+  readonly repositories: readonly { readonly url: string; readonly mountPath: string; readonly checkout: string }[];
+  readonly files: readonly { readonly path: string; readonly contentBase64: string; readonly mode: number }[];
+  readonly driver: string;
+};
+
+/** The one durable record of a session's hand of one name; a lost hand's successor replaces it with generation + 1. */
+export type HandRecord = {
+  readonly handId: string;
+  readonly sessionId: string;
+  readonly name: string;
+  readonly generation: number;
+  readonly driver: string;
+  /** Where it lives; managers of the same place can adopt it. */
+  readonly place: string;
+  readonly notIsolated: readonly string[];
+  readonly recipe: Recipe;
+  readonly state: "provisioning" | "ready" | "lost" | "released";
+  /** The manager that holds it, and where that manager's gRPC answers. */
+  readonly managerId: string;
+  readonly managerAddress: string;
+  /** Grows each time a manager takes the hand; the agent in the hand obeys only the highest. */
+  readonly attachEpoch: number;
+  /** The highest brain's epoch that used it; lower ones are FENCED. */
+  readonly brainEpoch: number;
+  readonly createdAtMs: number;
+  readonly changedAtMs: number;
+  readonly lostReason: string;
+};
+
+/** A record and the revision a compare-and-swap needs. */
+export type StoredHand = { readonly record: HandRecord; readonly revision: number };
+
+/** Reads what `JSON.stringify` wrote; a record of another shape is an error, not a guess. */
+export function parseHandRecord(bytes: Uint8Array): HandRecord {
+  const value: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  if (!isHandRecord(value)) throw AppError.internal(new Error("a stored hand record has another shape"));
+  return value;
+}
+
+function isHandRecord(value: unknown): value is HandRecord {
+  if (typeof value !== "object" || value === null) return false;
+  const texts = [
+    "handId",
+    "sessionId",
+    "name",
+    "driver",
+    "place",
+    "state",
+    "managerId",
+    "managerAddress",
+    "lostReason",
+  ];
+  const numbers = ["generation", "attachEpoch", "brainEpoch", "createdAtMs", "changedAtMs"];
+  const field = new Map(Object.entries(value));
+  return (
+    texts.every((name) => typeof field.get(name) === "string") &&
+    numbers.every((name) => typeof field.get(name) === "number") &&
+    Array.isArray(field.get("notIsolated")) &&
+    typeof field.get("recipe") === "object"
+  );
+}

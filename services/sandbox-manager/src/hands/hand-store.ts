@@ -1,0 +1,13 @@
+import type { HandRecord, StoredHand } from "./hand-record.ts";
+
+/** Where hand records are kept, shared by all managers. Every write is a compare-and-swap. */
+export type HandStore = {
+  /** The record of a session's hand of this name. */
+  current(sessionId: string, name: string): Promise<StoredHand | undefined>;
+  /** The record of this hand; of a hand that was replaced, its successor's (the ids differ). */
+  byId(handId: string): Promise<StoredHand | undefined>;
+  /** Writes when the revision still is `revision` (0: when there is none yet); undefined when it is not. */
+  write(record: HandRecord, revision: number): Promise<StoredHand | undefined>;
+  /** Records of one session, or all, ordered by session and name. */
+  list(sessionId?: string): Promise<readonly StoredHand[]>;
+};

@@ -1,0 +1,35 @@
+import type { HandRecord, StoredHand } from "./hand-record.ts";
+import type { HandStore } from "./hand-store.ts";
+
+/** Records of one process, for tests and for a manager that shares nothing. */
+export function createMemoryHandStore(): HandStore {
+  const records = new Map<string, StoredHand>();
+  const keyOfHand = new Map<string, string>();
+  let lastRevision = 0;
+  return {
+    async current(sessionId, name) {
+      return records.get(key(sessionId, name));
+    },
+    async byId(handId) {
+      return records.get(keyOfHand.get(handId) ?? "");
+    },
+    async write(record: HandRecord, revision: number) {
+      const at = key(record.sessionId, record.name);
+      if ((records.get(at)?.revision ?? 0) !== revision) return undefined;
+      const stored = { record, revision: ++lastRevision };
+      records.set(at, stored);
+      keyOfHand.set(record.handId, at);
+      return stored;
+    },
+    async list(sessionId) {
+      return [...records]
+        .filter(([, { record }]) => sessionId === undefined || record.sessionId === sessionId)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([, stored]) => stored);
+    },
+  };
+}
+
+function key(sessionId: string, name: string): string {
+  return `${sessionId}.${name}`;
+}

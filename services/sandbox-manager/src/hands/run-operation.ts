@@ -1,0 +1,162 @@
+/** One tool call in a held hand: admitted, started or found, followed, and put into words. */
+import { AppError, toAppError } from "@manyhands/kit";
+import type { Hand, OperationPart, OperationState } from "../drivers/driver.ts";
+import { boundedText } from "../tools/bounded-text.ts";
+import { inputHash } from "../tools/input-hash.ts";
+import { type CollectedOutput, createOutputCollector } from "../tools/output-collector.ts";
+import type { ToolCall } from "../tools/tool.ts";
+import { checkCall } from "../tools/toolset.ts";
+import type { HeldHand } from "./held-hands.ts";
+import type { Manager } from "./manager.ts";
+import { lostResult, type Result, unknownResult } from "./results.ts";
+
+/** What following an operation yields. */
+export type Item =
+  | { readonly type: "started"; readonly attached: boolean }
+  | { readonly type: "output"; readonly offset: number; readonly data: Uint8Array }
+  | { readonly type: "result"; readonly result: Result };
+
+/** An execute call. */
+export type Call = {
+  readonly operationId: string;
+  readonly name: string;
+  readonly input: unknown;
+  readonly timeoutMs: number | undefined;
+};
+
+/** Runs a call, or attaches to it when its id is known. Ends with exactly one result. */
+export async function* runCall(manager: Manager, held: HeldHand, call: Call): AsyncGenerator<Item> {
+  const checked = checkCall(call.name, call.input);
+  if ("refusal" in checked) {
+    yield { type: "result", result: answered(checked.refusal.content, checked.refusal.isError) };
+    return;
+  }
+  held.running++;
+  try {
+    yield* start(manager, held, call, checked.call);
+  } finally {
+    held.running--;
+    held.lastUsedMs = manager.clock.nowMs();
+  }
+}
+
+async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCall): AsyncGenerator<Item> {
+  const { hand } = held;
+  const { defaultTimeoutMs, maxTimeoutMs } = manager.limits;
+  const asked = Math.min(tool.timeoutMs ?? maxTimeoutMs, call.timeoutMs ?? maxTimeoutMs);
+  const timeoutMs =
+    tool.timeoutMs === undefined && call.timeoutMs === undefined ? defaultTimeoutMs : Math.min(asked, maxTimeoutMs);
+  const hash = inputHash(call.name, call.input);
+  try {
+    const prepared = await prepare(hand, call.operationId, tool);
+    if (!("kind" in prepared)) {
+      yield { type: "result", result: answered(prepared.content, prepared.isError) };
+      return;
+    }
+    // Remembered before it is sent: what is not in here was certainly never started by us.
+    manager.held.remember(held, call.operationId, tool);
+    const started = await hand.start({ id: call.operationId, inputHash: hash, timeoutMs, action: prepared });
+    yield { type: "started", attached: started.existing };
+    yield* follow(started.parts, tool, 0, isStreamed(prepared.kind));
+  } catch (error) {
+    yield { type: "result", result: endOf(held, call.operationId, error) };
+  }
+}
+
+/** A recorded operation is found by its id alone; the action then only stands for "the same call again". */
+async function prepare(hand: Hand, operationId: string, tool: ToolCall) {
+  if (tool.action) return tool.action;
+  if (!tool.prepare) throw AppError.internal(new Error("a tool call without an operation"));
+  if (await hand.state(operationId)) return { kind: "read", path: "/", maxBytes: 0 } as const;
+  return tool.prepare(hand);
+}
+
+/** Follows a known operation from an offset; its end is put into the words of its tool where that is known here. */
+export async function* followOperation(held: HeldHand, operationId: string, fromOffset: number): AsyncGenerator<Item> {
+  held.running++;
+  try {
+    const parts = await held.hand.attach(operationId);
+    if (!parts) {
+      yield { type: "result", result: notStarted() };
+      return;
+    }
+    yield { type: "started", attached: true };
+    yield* follow(parts, held.calls.get(operationId) ?? PLAIN, fromOffset, true);
+  } catch (error) {
+    yield { type: "result", result: endOf(held, operationId, error) };
+  } finally {
+    held.running--;
+  }
+}
+
+/** For an operation whose call was made to another manager: its output as it is. Execute again to get the tool's words. */
+const PLAIN: ToolCall = {
+  answer: ({ exitCode, output }) => ({ content: boundedText(output).text, isError: exitCode !== 0 }),
+};
+
+async function* follow(
+  parts: AsyncIterable<OperationPart>,
+  tool: ToolCall,
+  fromOffset: number,
+  streamed: boolean,
+): AsyncGenerator<Item> {
+  const collector = createOutputCollector();
+  for await (const part of parts) {
+    if (part.type === "exit") {
+      yield { type: "result", result: ended(part.state, collector.end(part.state.outputBytes), tool) };
+      return;
+    }
+    collector.add(part);
+    const known = Math.max(0, fromOffset - part.offset);
+    if (streamed && known < part.bytes.length)
+      yield { type: "output", offset: part.offset + known, data: part.bytes.subarray(known) };
+  }
+  throw AppError.internal(new Error("an operation's parts ended without an exit"));
+}
+
+/** Files and listings are raw material for an answer; only what a command prints is worth watching. */
+function isStreamed(kind: string): boolean {
+  return kind === "shell" || kind === "exec";
+}
+
+function ended(state: OperationState, output: CollectedOutput, tool: ToolCall): Result {
+  const facts = { outputBytes: state.outputBytes, outputSha256: output.sha256 ?? "" };
+  if (state.phase === "unknown")
+    return { ...unknownResult("the sandbox's agent was restarted while it ran"), ...facts };
+  if (state.killedBy) {
+    const { text, truncated } = boundedText(output.head, output.tail, output.missing);
+    const content = `${text}${text && !text.endsWith("\n") ? "\n" : ""}[${KILLED_WORDS[state.killedBy]}${state.shellLost ? "; the shell was restarted" : ""}]`;
+    return { outcome: "killed", content, isError: true, killedBy: state.killedBy, truncated, ...facts };
+  }
+  const exitCode = state.exitCode ?? 128 + (state.signal ?? 0);
+  if (output.missing > 0 || output.tail.length > 0) {
+    const { text } = boundedText(output.head, output.tail, output.missing);
+    const note = exitCode === 0 ? "" : `\n[exit code ${exitCode}]`;
+    return { outcome: "completed", content: text + note, isError: exitCode !== 0, exitCode, truncated: true, ...facts };
+  }
+  const { content, isError } = tool.answer({ state, exitCode, output: output.head });
+  const truncated = content.includes(" bytes left out …]");
+  return { outcome: "completed", content, isError, exitCode, truncated, ...facts };
+}
+
+const KILLED_WORDS = {
+  timeout: "killed: it ran longer than its timeout",
+  cancel: "killed: it was canceled",
+  out_of_memory: "killed: the sandbox ran out of memory",
+} as const;
+
+function answered(content: string, isError: boolean): Result {
+  return { outcome: "completed", content, isError, truncated: false, outputBytes: 0, outputSha256: "" };
+}
+
+function notStarted(): Result {
+  return { ...answered("This operation was never started in this sandbox.", true), outcome: "not_started" };
+}
+
+/** A loss of the hand is an outcome; everything else stays an error of the call. */
+function endOf(held: HeldHand, operationId: string, error: unknown): Result {
+  const failure = toAppError(error);
+  if (failure.reason !== "HAND_LOST") throw failure;
+  const mayHaveRun = held.calls.has(operationId) || !held.knowsAll;
+  return lostResult(failure.message, mayHaveRun);
+}

@@ -1,0 +1,25 @@
+import { type Implemented, implement } from "@manyhands/kit";
+import { SandboxService } from "@manyhands/protocol";
+import type { Deps } from "./deps.ts";
+import { attach } from "./routes/attach.ts";
+import { cancelOperation } from "./routes/cancel-operation.ts";
+import { describeDrivers } from "./routes/describe-drivers.ts";
+import { execute } from "./routes/execute.ts";
+import { getHand } from "./routes/get-hand.ts";
+import { listHands } from "./routes/list-hands.ts";
+import { provision } from "./routes/provision.ts";
+import { release } from "./routes/release.ts";
+
+/** The methods served; snapshots and grants are left out and answer UNIMPLEMENTED. */
+export function routes({ manager, chosen }: Deps): Implemented {
+  return implement(SandboxService, {
+    provision: provision(manager),
+    execute: execute(manager),
+    attach: attach(manager),
+    cancelOperation: cancelOperation(manager),
+    getHand: getHand(manager),
+    listHands: listHands(manager),
+    release: release(manager),
+    describeDrivers: describeDrivers(manager, chosen),
+  });
+}

@@ -1,0 +1,32 @@
+import { AppError, type FieldViolation, type MethodHandler } from "@manyhands/kit";
+import type { AttachRequest, SandboxService } from "@manyhands/protocol";
+import { admitBrain } from "../hands/find-hand.ts";
+import type { HeldHand } from "../hands/held-hands.ts";
+import type { Manager } from "../hands/manager.ts";
+import { followOperation, type Item } from "../hands/run-operation.ts";
+import { followWherever } from "./pass-on.ts";
+
+/** Follows an operation from an offset; never starts one. */
+export function attach(manager: Manager): MethodHandler<typeof SandboxService.method.attach> {
+  return (request, context) => {
+    check(request);
+    return followWherever(manager, context, {
+      handId: request.handId,
+      operationId: request.operationId,
+      here: (held) => admitted(manager, held, request),
+      there: (address, options) => manager.peers.client(address).attach(request, options),
+    });
+  };
+}
+
+async function* admitted(manager: Manager, held: HeldHand, request: AttachRequest): AsyncGenerator<Item> {
+  await admitBrain(manager, held, request.epoch);
+  yield* followOperation(held, request.operationId, Number(request.fromOffset));
+}
+
+function check(request: AttachRequest): void {
+  const problems: FieldViolation[] = [];
+  if (request.handId === "") problems.push({ field: "hand_id", description: "is required" });
+  if (request.operationId === "") problems.push({ field: "operation_id", description: "is required" });
+  if (problems.length > 0) throw AppError.invalid(problems);
+}

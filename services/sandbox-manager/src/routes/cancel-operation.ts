@@ -1,0 +1,31 @@
+import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
+import { Outcome, type SandboxService } from "@manyhands/protocol";
+import type { OperationState } from "../drivers/driver.ts";
+import { admitBrain, findHand } from "../hands/find-hand.ts";
+import type { Manager } from "../hands/manager.ts";
+import { FORWARDED } from "../hands/peers.ts";
+
+/** Kills an operation and its process tree; what has ended stays as it ended. */
+export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxService.method.cancelOperation> {
+  return async (request, context) => {
+    const where = await findHand(manager, request.handId);
+    if (where.kind === "gone") return { outcome: Outcome.UNKNOWN };
+    if (where.kind === "elsewhere") {
+      if (context.metadata[FORWARDED])
+        throw AppError.unavailable("HAND_MOVED", "the hand moved while the call was passed on");
+      const options = forwardCall(context);
+      const answer = await manager.peers
+        .client(where.address)
+        .cancelOperation(request, { ...options, metadata: { ...options.metadata, [FORWARDED]: "1" } });
+      return { outcome: answer.outcome };
+    }
+    await admitBrain(manager, where.held, request.epoch);
+    return { outcome: outcomeOf(await where.held.hand.cancel(request.operationId)) };
+  };
+}
+
+function outcomeOf(state: OperationState | undefined): Outcome {
+  if (!state) return Outcome.NOT_STARTED;
+  if (state.phase === "unknown") return Outcome.UNKNOWN;
+  return state.killedBy || state.phase !== "exited" ? Outcome.KILLED : Outcome.COMPLETED;
+}
