@@ -10,6 +10,7 @@ export const commands = {
 
   ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL   use this model instead of the demo model
   NATS_SERVER_BIN, DOCKER_HOST            use this nats-server, this Docker Engine
+  MH_STATE_DIR                            keep everything there instead of in .manyhands/
   Data lives in .manyhands/, the facts of the running platform in .manyhands/dev.json. Ctrl-C drains and stops.`,
   demo: `npm run demo [-- --kill]      a real bug fixed by an agent through the whole platform
 

@@ -1,3 +1,4 @@
+export { startOfProcess } from "../bootstrap/process-identity.mjs";
 export type { BenchReport } from "./commands/bench.ts";
 export { benchReport } from "./commands/bench.ts";
 export type { DevJson } from "./dev-json.ts";

@@ -31,5 +31,5 @@ export function pathsIn(state: string, data: string = join(state, "data")): Path
   };
 }
 
-/** The platform of `npm start` in this checkout. */
-export const checkoutPaths: Paths = pathsIn(join(rootDir, ".manyhands"));
+/** The platform of `npm start` in this checkout; `MH_STATE_DIR` puts it elsewhere, so several can run from one checkout. */
+export const checkoutPaths: Paths = pathsIn(process.env.MH_STATE_DIR || join(rootDir, ".manyhands"));
