@@ -48,6 +48,12 @@ async function main([command, ...args]) {
   if (Number(process.versions.node.split(".")[0]) < 20) {
     throw new SetupFailure(`Node ${process.versions.node} is too old`, "Install Node 20 or newer: https://nodejs.org");
   }
+  if (process.platform === "win32") {
+    throw new SetupFailure(
+      "Windows is not supported directly",
+      "Run it inside WSL: https://learn.microsoft.com/windows/wsl",
+    );
+  }
   await setUp();
   return handOver(command, args);
 }
