@@ -7,10 +7,10 @@ import {
   type Shell,
   toAppError,
 } from "@manyhands/kit";
-import type { FastifyInstance } from "fastify";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
+import { trackConnections } from "./http/close-server.ts";
 
 /** The public API and the admin server. A stop ends the event streams first, then waits for running requests. */
 export function createServer(config: Config, deps: Deps, shell: Shell): ServiceServer {
@@ -35,25 +35,17 @@ async function listen(config: Config, deps: Deps, shell: Shell): Promise<string>
   const wanted = parseAddress(config.httpListen);
   if (!wanted) throw AppError.invalid([{ field: "MH_HTTP_LISTEN", description: "must be host:port" }]);
   const app = createApp(config, deps, shell);
-  shell.lifecycle.onStop("http server", () => close(app), { phase: "drain" });
+  const closeConnections = trackConnections(app.server);
+  // The lifecycle's signal has ended the streams by now, so this waits for short requests only.
+  const close = async () => {
+    const closed = app.close();
+    closeConnections();
+    await closed;
+  };
+  shell.lifecycle.onStop("http server", close, { phase: "drain" });
   await app.listen({ host: wanted.host, port: wanted.port });
   const bound = app.server.address();
   return formatAddress({ host: wanted.host, port: typeof bound === "object" && bound ? bound.port : wanted.port });
-}
-
-const SWEEP_MS = 50;
-
-/**
- * The lifecycle's signal has ended the streams by now, so this waits for short requests only. A connection that turns
- * idle after the close began would be kept alive by its client, so idle ones are swept until none is left.
- */
-async function close(app: FastifyInstance): Promise<void> {
-  const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS);
-  try {
-    await app.close();
-  } finally {
-    clearInterval(sweep);
-  }
 }
 
 /** session-store answers when it says that a session nobody has does not exist. */
