@@ -66,6 +66,8 @@ export function createGitListener(options: GitListenerOptions): Promise<string> 
               listener.call(server, socket);
             }
           }
+          // Reading the first line paused the socket; what was given back to it flows from here.
+          socket.resume();
         }
       });
     });

@@ -6,7 +6,7 @@
  * S5 bodies of error answers are replaced: a host that echoes a header cannot leak it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Clock, type Logger, type Secret, toAppError } from "@manyhands/kit";
+import { type Clock, type Logger, newId, type Secret, toAppError } from "@manyhands/kit";
 import type { Dispatcher } from "undici";
 import { type ByteCount, ClientGone, clientGone, failureCode, sendBack, sendOn } from "../http/relay.ts";
 import { type GitRequest, gitSuffix, parseGitRequest } from "../policy/git-request.ts";
@@ -74,7 +74,9 @@ async function prepare(
     }
     const git = parsed.value;
     if (git.phase === "exchange" && request.headers["content-type"] !== `application/x-${git.service}-request`) {
-      return { refuse: { status: 415, message: `the content type must be application/x-${git.service}-request`, claims } };
+      return {
+        refuse: { status: 415, message: `the content type must be application/x-${git.service}-request`, claims },
+      };
     }
     const bound = await deps.bindings.repository(claims.session, claims.workspace, git.repository);
     if (!bound) {
@@ -209,6 +211,7 @@ function usageOf(deps: GitProxyDeps, claims: SessionClaims, request: IncomingMes
   const { outcome, status = 0, bytes = { sent: 0, received: 0 }, credentialId = "", git } = facts;
   const suffix = git ? gitSuffix(git).split("?")[0] : "";
   return {
+    id: newId("sevt"),
     proxy: "git",
     session: claims.session,
     workspace: claims.workspace,
@@ -217,7 +220,7 @@ function usageOf(deps: GitProxyDeps, claims: SessionClaims, request: IncomingMes
     host: git ? `${git.repository.hostname}:${git.repository.port}` : "",
     method: request.method ?? "",
     // A refused request's path is the client's own text; only its length is bounded here.
-    path: git ? `${git.repository.path}${suffix}` : (request.url ?? "").split("?")[0]?.slice(0, 512) ?? "",
+    path: git ? `${git.repository.path}${suffix}` : ((request.url ?? "").split("?")[0]?.slice(0, 512) ?? ""),
     status,
     requestBytes: bytes.sent,
     responseBytes: bytes.received,

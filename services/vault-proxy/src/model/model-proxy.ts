@@ -82,7 +82,10 @@ async function serve(
     status = answer.statusCode;
     if (status >= 300 && status < 400) {
       answer.body.on("error", () => undefined).destroy();
-      throw AppError.unavailable("UPSTREAM_REDIRECT", "the model API answered with a redirect, which is never followed");
+      throw AppError.unavailable(
+        "UPSTREAM_REDIRECT",
+        "the model API answered with a redirect, which is never followed",
+      );
     }
     const headers = withoutSecret(passHeaders(answer.headers), deps.apiKey?.reveal() ?? "");
     await sendBack(answer, response, headers, bytes);
@@ -171,6 +174,7 @@ function usageOf(
   { status, outcome, bytes }: Facts,
 ): Usage {
   return {
+    id: newId("sevt"),
     proxy: "model",
     session: claims.session,
     workspace: claims.workspace,

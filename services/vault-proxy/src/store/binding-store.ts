@@ -2,7 +2,7 @@
  * What each session may reach: one document per session, either a binding or a tombstone. A tombstone is final and
  * holds no secret.
  */
-import { AppError, Secret } from "@manyhands/kit";
+import { AppError, type Secret } from "@manyhands/kit";
 import { type Envelope, type KeyEncryptionKey, open, seal } from "../crypto/envelope.ts";
 import { parseRepositoryUrl, type RepositoryUrl, repositoryKey, sameRepository } from "../policy/repository-url.ts";
 import { compareAndSwap } from "./compare-and-swap.ts";

@@ -17,6 +17,8 @@ export type SessionGuard = {
   admit(token: string, audience: TokenAudience): Promise<SessionClaims>;
   /** Calls back once when the session is revoked while something runs for it; returns how to stop listening. */
   onRevoked(session: string, listener: () => void): () => void;
+  /** This replica just revoked the session itself: effective here at once. */
+  ended(session: string): void;
   /** Learns of revocations from other replicas until the signal aborts. */
   follow(sessions: Kv, signal: AbortSignal): Promise<void>;
 };
@@ -80,6 +82,7 @@ export function sessionGuard(
         }
       };
     },
+    ended: learnRevoked,
     follow: (sessions, signal) =>
       sessions.watch(({ key, value }) => {
         if (value && decodeJson<SessionDocument>(value).state === "revoked") {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { AppError, Secret } from "@manyhands/kit";
-import { type Envelope, type KeyEncryptionKey, open, SealError, type SealContext, seal } from "../crypto/envelope.ts";
+import { type Envelope, type KeyEncryptionKey, open, type SealContext, SealError, seal } from "../crypto/envelope.ts";
 import { decodeJson, encodeJson } from "../store/json.ts";
 import type { Kv } from "../store/kv.ts";
 import type { SigningKey } from "./session-tokens.ts";

@@ -2,6 +2,8 @@
 
 /** One request that a proxy served or refused for a session. */
 export type Usage = {
+  /** `sevt_…`; the same for every attempt to write it down, so that a repeated write is recognised. */
+  readonly id: string;
   readonly proxy: "git" | "model" | "mcp" | "egress";
   readonly session: string;
   readonly workspace: string;

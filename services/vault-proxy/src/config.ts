@@ -1,0 +1,68 @@
+import { type Env, readEnv, readServiceConfig, type Secret, type ServiceConfig } from "@manyhands/kit";
+
+/** Settings of this service. */
+export type Config = {
+  readonly service: ServiceConfig;
+  readonly natsUrl: string;
+  /** Copies of each stream and bucket in the cluster. */
+  readonly natsReplicas: number;
+  readonly sessionStoreAddress: string;
+  /** File of the key-encryption key. */
+  readonly keyFile: string;
+  readonly model: {
+    readonly listen: string;
+    readonly upstreamUrl: string;
+    /** Absent when the upstream asks for none. */
+    readonly apiKey: Secret | undefined;
+  };
+  readonly git: { readonly listen: string };
+};
+
+/** Reads the settings; throws a ConfigError with every problem at once. */
+export function readConfig(env: Env): Config {
+  const reader = readEnv(env);
+  const config: Config = {
+    service: readServiceConfig(reader),
+    natsUrl: reader.string("MH_NATS_URL", {
+      default: "nats://127.0.0.1:4222",
+      doc: "NATS servers, several by comma: nats://host:port.",
+    }),
+    natsReplicas: reader.integer("MH_NATS_REPLICAS", {
+      default: 1,
+      min: 1,
+      max: 5,
+      doc: "Copies of each bucket in the NATS cluster: 1 in development, 3 in production.",
+    }),
+    sessionStoreAddress: reader.string("MH_SESSION_STORE_ADDR", {
+      doc: "gRPC address of session-store: host:port, several by comma, or dns:///name:port.",
+    }),
+    keyFile: reader.string("MH_VAULT_KEY_FILE", {
+      doc: "File with the key that seals all secrets: 32 random bytes in base64, mode 0600 or 0400. Losing it loses them.",
+    }),
+    model: {
+      listen: reader.address("MH_MODEL_LISTEN", {
+        default: "127.0.0.1:0",
+        doc: "Where the model proxy listens (HTTP); the harness sends its model requests here.",
+      }),
+      upstreamUrl: reader.url("MH_MODEL_UPSTREAM_URL", {
+        default: "https://api.anthropic.com",
+        protocols: ["https:", "http:"],
+        doc: "Base URL of the model API that requests are sent on to.",
+      }),
+      apiKey: reader.optionalSecret("MH_MODEL_API_KEY", {
+        doc: "Key of the model API, added to each request outside of harness and sandbox.",
+      }),
+    },
+    git: {
+      listen: reader.address("MH_GIT_LISTEN", {
+        default: "127.0.0.1:0",
+        doc: "Where the git proxy listens (TCP, one line with the session token, then HTTP).",
+      }),
+    },
+  };
+  if (config.model.apiKey && /[\r\n\0]/.test(config.model.apiKey.reveal())) {
+    reader.problem("MH_MODEL_API_KEY must be one line");
+  }
+  reader.done();
+  return config;
+}

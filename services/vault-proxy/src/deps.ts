@@ -1,0 +1,140 @@
+import { applyStreams, connectBus } from "@manyhands/bus";
+import { type Clock, createRpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { SessionService } from "@manyhands/protocol";
+import { Agent, type Dispatcher } from "undici";
+import type { Config } from "./config.ts";
+import { readKeyFile } from "./crypto/key-file.ts";
+import { type BindingStore, bindingStore } from "./store/binding-store.ts";
+import { busKv } from "./store/bus-kv.ts";
+import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
+import type { Buckets } from "./store/kv.ts";
+import { type VaultStore, vaultStore } from "./store/vault-store.ts";
+import { grpcSessionDirectory } from "./tokens/grpc-session-directory.ts";
+import type { SessionDirectory } from "./tokens/session-directory.ts";
+import { type SessionGuard, sessionGuard } from "./tokens/session-guard.ts";
+import { type SessionTokens, sessionTokens } from "./tokens/session-tokens.ts";
+import { loadSigningKey } from "./tokens/signing-key.ts";
+import { auditWriter } from "./usage/audit-writer.ts";
+import { eventWriter } from "./usage/event-writer.ts";
+import type { UsageSink, UsageWriter } from "./usage/usage.ts";
+import { usageQueue } from "./usage/usage-queue.ts";
+
+/** Everything the routes and proxies use. */
+export type Deps = {
+  readonly vaults: VaultStore;
+  readonly credentials: CredentialStore;
+  readonly bindings: BindingStore;
+  readonly sessions: SessionDirectory;
+  readonly tokens: SessionTokens;
+  readonly guard: SessionGuard;
+  readonly usage: { readonly git: UsageSink; readonly model: UsageSink };
+  readonly gitDispatcher: Dispatcher;
+  readonly modelDispatcher: Dispatcher;
+  readonly clock: Clock;
+  /** For readiness: true when the store answers. */
+  readonly storeAnswers: () => Promise<boolean>;
+};
+
+/** What a test may replace. With all three of buckets, audit and events no NATS is needed. */
+export type Overrides = {
+  readonly buckets?: Buckets;
+  readonly sessions?: SessionDirectory;
+  readonly audit?: UsageWriter;
+  readonly events?: UsageWriter;
+  readonly clock?: Clock;
+};
+
+const RPC_DEADLINE_MS = 5000;
+const CONNECT_MS = 10_000;
+/** A model may think long before its first byte, and git may pack long. */
+const FIRST_BYTE_MS = 600_000;
+const SILENCE_MS = 300_000;
+
+/** Opens what is needed; each opened thing stops with the lifecycle. */
+export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
+  const { lifecycle, logger } = shell;
+  const clock = overrides.clock ?? systemClock;
+  // First, because a wrong key file must end the start before anything else happens.
+  const kek = readKeyFile(config.keyFile);
+  const client = createRpcClient(SessionService, {
+    address: config.sessionStoreAddress,
+    defaultDeadlineMs: RPC_DEADLINE_MS,
+    retryReads: ["getSession"],
+    metrics: shell.metrics,
+  });
+  lifecycle.onStop("session-store client", () => client.close());
+  const { buckets, audit } = await openStore(config, shell, overrides);
+  const tokens = sessionTokens(await loadSigningKey(buckets.secrets, kek), clock);
+  const bindings = bindingStore(buckets.sessions, kek);
+  const guard = sessionGuard(tokens, bindings, clock);
+  await guard.follow(buckets.sessions, lifecycle.signal);
+  const vaults = vaultStore(buckets, clock);
+  const auditQueue = usageQueue(audit, { name: "audit", logger, lifecycle });
+  const events = usageQueue(overrides.events ?? eventWriter(client), { name: "events", logger, lifecycle });
+  return {
+    vaults,
+    credentials: credentialStore(buckets, vaults, kek, clock),
+    bindings,
+    sessions: overrides.sessions ?? grpcSessionDirectory(client),
+    tokens,
+    guard,
+    usage: { git: both(auditQueue, events), model: auditQueue },
+    gitDispatcher: upstreamPool("git", 64, lifecycle),
+    modelDispatcher: upstreamPool("model", 512, lifecycle),
+    clock,
+    storeAnswers: async () => {
+      await buckets.vaults.get("readiness");
+      return true;
+    },
+  };
+}
+
+async function openStore(
+  config: Config,
+  shell: Shell,
+  overrides: Overrides,
+): Promise<{ buckets: Buckets; audit: UsageWriter }> {
+  if (overrides.buckets && overrides.audit) {
+    return { buckets: overrides.buckets, audit: overrides.audit };
+  }
+  const { lifecycle, logger } = shell;
+  const bus = await connectBus({
+    url: config.natsUrl,
+    name: `vault-proxy ${shell.instanceId}`,
+    inboxPrefix: "_INBOX_vault_proxy",
+    logger: logger.child({ part: "bus" }),
+    signal: lifecycle.signal,
+  });
+  lifecycle.onStop("bus", () => bus.close());
+  const streams = ["MH_AUDIT", "KV_MH_VAULTS", "KV_MH_VAULT_SECRETS", "KV_MH_VAULT_SESSIONS"] as const;
+  await applyStreams(bus, { replicas: config.natsReplicas, streams });
+  const buckets = overrides.buckets ?? {
+    vaults: await busKv(bus, "MH_VAULTS"),
+    secrets: await busKv(bus, "MH_VAULT_SECRETS"),
+    sessions: await busKv(bus, "MH_VAULT_SESSIONS"),
+  };
+  return { buckets, audit: overrides.audit ?? auditWriter(bus) };
+}
+
+function upstreamPool(name: string, connections: number, lifecycle: Shell["lifecycle"]): Dispatcher {
+  const agent = new Agent({
+    connections,
+    pipelining: 1,
+    connect: { timeout: CONNECT_MS },
+    headersTimeout: FIRST_BYTE_MS,
+    bodyTimeout: SILENCE_MS,
+    keepAliveTimeout: 30_000,
+    keepAliveMaxTimeout: 120_000,
+  });
+  lifecycle.onStop(`${name} upstream connections`, () => agent.destroy());
+  return agent;
+}
+
+function both(first: UsageSink, second: UsageSink): UsageSink {
+  return {
+    record(usage) {
+      first.record(usage);
+      second.record(usage);
+    },
+  };
+}

@@ -1,0 +1,19 @@
+import { type Implemented, implement } from "@manyhands/kit";
+import { VaultService } from "@manyhands/protocol";
+import type { Deps } from "./deps.ts";
+import { bindSession } from "./routes/bind-session.ts";
+import { credentialRoutes } from "./routes/credentials.ts";
+import { mintSessionToken } from "./routes/mint-session-token.ts";
+import { revokeSession } from "./routes/revoke-session.ts";
+import { vaultRoutes } from "./routes/vaults.ts";
+
+/** What this service serves. ListTools and CallTool are left out: they answer that they are not served yet. */
+export function routes(deps: Deps): Implemented {
+  return implement(VaultService, {
+    ...vaultRoutes(deps),
+    ...credentialRoutes(deps),
+    bindSession: bindSession(deps),
+    mintSessionToken: mintSessionToken(deps),
+    revokeSession: revokeSession(deps),
+  });
+}

@@ -1,0 +1,23 @@
+import type { ServiceImpl } from "@manyhands/kit";
+import type { VaultService } from "@manyhands/protocol";
+import { checkId, fieldChecks } from "../policy/fields.ts";
+import type { BindingStore } from "../store/binding-store.ts";
+import type { SessionGuard } from "../tokens/session-guard.ts";
+
+type Deps = {
+  readonly bindings: Pick<BindingStore, "revoke">;
+  readonly guard: Pick<SessionGuard, "ended">;
+  readonly clock: { nowMs(): number };
+};
+
+/** RevokeSession: ends every right of a session for good; twice is fine. */
+export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["revokeSession"] {
+  return async ({ sessionId }) => {
+    const checks = fieldChecks();
+    checkId(checks, "session_id", sessionId, "sesn");
+    checks.done();
+    await deps.bindings.revoke(sessionId, deps.clock.nowMs());
+    deps.guard.ended(sessionId);
+    return {};
+  };
+}

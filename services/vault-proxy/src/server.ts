@@ -1,0 +1,46 @@
+import { createServiceServer, type ServiceServer, type Shell } from "@manyhands/kit";
+import type { Config } from "./config.ts";
+import type { Deps } from "./deps.ts";
+import { createGitListener } from "./git/git-listener.ts";
+import { gitProxy } from "./git/git-proxy.ts";
+import { listenHttp } from "./http/listen.ts";
+import { createModelServer } from "./model/model-proxy.ts";
+import { routes } from "./routes.ts";
+
+/** gRPC, admin, and the two proxies. */
+export function createServer(config: Config, deps: Deps, shell: Shell): ServiceServer {
+  const { lifecycle, logger } = shell;
+  const base = createServiceServer({
+    config: config.service,
+    shell,
+    services: [routes(deps)],
+    checks: { store: deps.storeAnswers },
+  });
+  return {
+    async start() {
+      const { guard, bindings, usage, clock } = deps;
+      const { upstreamUrl, apiKey } = config.model;
+      const modelServer = createModelServer({
+        guard,
+        upstreamUrl,
+        apiKey,
+        dispatcher: deps.modelDispatcher,
+        usage: usage.model,
+        logger: logger.child({ part: "model" }),
+        clock,
+      });
+      const handle = gitProxy({
+        guard,
+        bindings,
+        dispatcher: deps.gitDispatcher,
+        usage: usage.git,
+        logger: logger.child({ part: "git" }),
+        clock,
+      });
+      const model = await listenHttp(modelServer, config.model.listen, "model proxy", lifecycle);
+      const git = await createGitListener({ listen: config.git.listen, handle, lifecycle, logger });
+      const { addresses } = await base.start();
+      return { addresses: { ...addresses, model, git } };
+    },
+  };
+}

@@ -1,0 +1,106 @@
+/** For tests only: the real service in this process over memory buckets, with everything it would report collected. */
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createLogger, createRpcClient, type RpcClient, Secret, testServiceConfig } from "@manyhands/kit";
+import { VaultService } from "@manyhands/protocol";
+import { tempDir } from "@manyhands/testkit";
+import { type Config, createVaultProxy, type Overrides, type Usage, type VaultProxy } from "../index.ts";
+import type { Buckets } from "../store/kv.ts";
+import { memoryKv } from "../store/memory-kv.ts";
+
+/** A started service and what it said. */
+export type TestVaultProxy = {
+  readonly proxy: VaultProxy;
+  readonly client: RpcClient<typeof VaultService>;
+  readonly buckets: Buckets;
+  /** What went to the audit stream. */
+  readonly audit: readonly Usage[];
+  /** What went to the sessions' logs. */
+  readonly events: readonly Usage[];
+  /** Every log line, at the lowest level. */
+  readonly logs: readonly string[];
+  stop(): Promise<void>;
+};
+
+/** What differs from the defaults. */
+export type TestOptions = {
+  readonly upstreamUrl?: string;
+  readonly apiKey?: string;
+  readonly keyFile?: string;
+  readonly natsUrl?: string;
+  readonly overrides?: Overrides;
+};
+
+/** The workspace of every session `sesn_…` that is not named `sesn_missing`. */
+export const WORKSPACE = "wrkspc_test";
+
+/** Empty buckets in memory. */
+export function memoryBuckets(): Buckets {
+  return { vaults: memoryKv(), secrets: memoryKv(), sessions: memoryKv() };
+}
+
+/** Writes a new key file with mode 0600. */
+export async function writeKeyFile(folder: string, name = "key"): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, `${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
+  return path;
+}
+
+/** Starts the service on free ports. */
+export async function startVaultProxy(options: TestOptions = {}): Promise<TestVaultProxy> {
+  const folder = await tempDir("manyhands-vault-");
+  const audit: Usage[] = [];
+  const events: Usage[] = [];
+  const logs: string[] = [];
+  const logger = createLogger({
+    service: "vault-proxy",
+    level: "trace",
+    destination: { write: (line: string) => void logs.push(line) },
+  });
+  const config: Config = {
+    service: testServiceConfig(),
+    natsUrl: options.natsUrl ?? "nats://127.0.0.1:1",
+    natsReplicas: 1,
+    sessionStoreAddress: "127.0.0.1:1",
+    keyFile: options.keyFile ?? (await writeKeyFile(folder.path)),
+    model: {
+      listen: "127.0.0.1:0",
+      upstreamUrl: options.upstreamUrl ?? "http://127.0.0.1:1",
+      apiKey: options.apiKey === undefined ? undefined : new Secret(options.apiKey),
+    },
+    git: { listen: "127.0.0.1:0" },
+  };
+  const memory = options.natsUrl === undefined;
+  const buckets = options.overrides?.buckets ?? memoryBuckets();
+  const overrides: Overrides = {
+    ...(memory ? { buckets, audit: { write: async (usage: Usage) => void audit.push(usage) } } : {}),
+    events: { write: async (usage) => void events.push(usage) },
+    sessions: { workspaceOf: async (session) => (session === "sesn_missing" ? undefined : WORKSPACE) },
+    ...options.overrides,
+  };
+  const proxy = await createVaultProxy(config, { overrides, logger });
+  const client = createRpcClient(VaultService, { address: addressOf(proxy, "grpc"), defaultDeadlineMs: 10_000 });
+  return {
+    proxy,
+    client,
+    buckets,
+    audit,
+    events,
+    logs,
+    async stop() {
+      client.close();
+      await proxy.stop();
+      await folder.cleanup();
+    },
+  };
+}
+
+/** One of the service's addresses. */
+export function addressOf(proxy: VaultProxy, name: "grpc" | "admin" | "model" | "git"): string {
+  const address = proxy.addresses[name];
+  if (!address) {
+    throw new Error(`the service has no address ${name}`);
+  }
+  return address;
+}
