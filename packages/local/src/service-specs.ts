@@ -124,7 +124,8 @@ function listenEnv(plan: Plan, service: ServiceName, index: number): Record<stri
   return {
     MH_GRPC_LISTEN: loopback(plan, `${service}-${index}.grpc`),
     MH_ADMIN_LISTEN: loopback(plan, `${service}-${index}.admin`),
-    MH_NATS_URL: natsUrl(plan),
+    // The gateway keeps nothing and publishes nothing: it has no way to the bus at all.
+    ...(service === "gateway" ? {} : { MH_NATS_URL: natsUrl(plan) }),
   };
 }
 
@@ -138,7 +139,8 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
     case "nats":
       return {};
     case "session-store":
-      return {};
+      // It proves there that writes are synced before it becomes ready.
+      return { MH_NATS_MONITOR_URL: `http://${loopback(plan, "nats.monitor")}` };
     case "demo-model":
       return {
         MH_DEMO_MODEL_LISTEN: loopback(plan, "demo-model-1.http"),
@@ -162,7 +164,6 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
       };
     case "sandbox-manager":
       return {
-        ...sessionStore,
         ...vaultProxy,
         MH_GIT_PROXY_ADDR: loopback(plan, "vault-proxy-1.git"),
         ...handEnv(plan.hands),
