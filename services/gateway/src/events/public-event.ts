@@ -63,6 +63,12 @@ function project(event: SessionEvent, processed_at: string): Projection {
       const { mcp_tool_use_id, outcome } = event;
       return { shown: { ...base, type: event.type, mcp_tool_use_id, ...answerOf(event) }, hidden: { outcome } };
     }
+    case "agent.tool_use":
+    case "agent.mcp_tool_use": {
+      const { evaluation, ...rest } = event;
+      const passed = passThrough(rest, processed_at);
+      return evaluation ? only({ ...passed.shown, evaluation: evaluationOf(event) } as PublicEvent) : passed;
+    }
     case "agent.thread_context_compacted":
       return { shown: { ...base, type: event.type }, hidden: pick(event, ["from_position", "to_position"]) };
     case "span.model_request_start":
@@ -125,6 +131,16 @@ function publicBlock(block: ContentBlock): PublicBlock {
         }
       : block;
   return shown as PublicBlock; // the log's union is a superset: `redacted` and any source kind in any block
+}
+
+type Evaluation = Extract<PublicEvent, { type: "agent.tool_use" }>["evaluation"];
+
+/** `auto` also tells its own judgement; there is no classifier yet, so its reason is always the same. */
+function evaluationOf(event: Stored<"agent.tool_use" | "agent.mcp_tool_use">): Evaluation {
+  const { evaluation, evaluated_permission: permission = "ask" } = event;
+  if (evaluation?.type !== "auto") return { type: evaluation?.type === "always_ask" ? "always_ask" : "always_allow" };
+  const judged = permission === "allow" ? { type: permission } : { type: permission, reason_code: "indeterminate" };
+  return { type: "auto", evaluated_permission: judged };
 }
 
 type Stored<T extends SessionEvent["type"]> = Extract<SessionEvent, { type: T }>;
