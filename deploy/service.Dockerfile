@@ -3,18 +3,23 @@
 FROM node:24-bookworm AS build
 WORKDIR /src
 RUN npm install --global pnpm@12.21.0
-COPY package.json pnpm-lock.yaml pnpm-workspace.yaml tsconfig.base.json tsconfig.build.json ./
+# Downloading depends on the lockfile alone, so a changed source costs seconds.
+COPY package.json pnpm-lock.yaml pnpm-workspace.yaml ./
+RUN pnpm fetch
+COPY tsconfig.base.json tsconfig.build.json ./
 COPY packages packages
 COPY services services
 COPY test/package.json test/package.json
-RUN pnpm install --frozen-lockfile && pnpm -r run build
+RUN pnpm install --frozen-lockfile --offline && pnpm -r run build
 
 FROM build AS deploy
 ARG SERVICE
 COPY deploy/health.mjs /out/health.mjs
 RUN pnpm --filter "@manyhands/${SERVICE}" --prod deploy /out/app && mv /out/health.mjs /out/app/
 # Only sandbox-manager carries the agent that it puts into hands.
-RUN if [ "${SERVICE}" = sandbox-manager ]; then node services/sandbox-manager/agent/build.mjs /out/app/bin; fi
+RUN if [ "${SERVICE}" = sandbox-manager ]; then \
+      node services/sandbox-manager/agent/build.mjs /out/app/bin && mv /out/app/bin/hand-agent-* /out/app/bin/hand-agent; \
+    fi
 
 FROM node:24-bookworm-slim
 ARG SERVICE

@@ -8,7 +8,7 @@ import { lastLines, runCommand } from "./run-command.ts";
 import { SetupError } from "./setup-error.ts";
 
 const DEBOOTSTRAP_MS = 300_000;
-const IMPORT_MS = 120_000;
+const PACK_MS = 120_000;
 const DEBOOTSTRAP_SHARE = "/usr/share/debootstrap";
 
 /**
@@ -51,17 +51,24 @@ export interface ImportTarget {
 
 /** Streams a folder as a tar into the engine, as an image; nothing of it touches the disk twice. */
 export async function importFolder(docker: Docker, root: string, target: ImportTarget): Promise<void> {
-  const packer = spawn("tar", ["--numeric-owner", "--one-file-system", "-C", root, "-cf", "-", "."], {
-    stdio: ["ignore", "pipe", "ignore"],
-    timeout: IMPORT_MS,
-  });
-  const packed = exitOf(packer);
-  const answer = await docker.importImage(packer.stdout, { ...target, changes: [...target.changes] });
+  const { stream, packed } = packFolder(root);
+  const answer = await docker.importImage(stream, { ...target, changes: [...target.changes] });
   await new Promise<void>((resolve, reject) => {
     docker.modem.followProgress(answer, (error) => (error === null ? resolve() : reject(error)));
   });
-  const code = await packed;
-  if (code !== 0) throw new SetupError(`tar ended with ${code}`, { advice: "" });
+  await packed;
+}
+
+/** A folder as a tar with its owners and modes; `packed` rejects when packing did not come to its end. */
+export function packFolder(folder: string): { readonly stream: NodeJS.ReadableStream; readonly packed: Promise<void> } {
+  const packer = spawn("tar", ["--numeric-owner", "--one-file-system", "-C", folder, "-cf", "-", "."], {
+    stdio: ["ignore", "pipe", "ignore"],
+    timeout: PACK_MS,
+  });
+  const packed = exitOf(packer).then((code) => {
+    if (code !== 0) throw new SetupError(`tar ended with ${code}`, { advice: "" });
+  });
+  return { stream: packer.stdout, packed };
 }
 
 /**

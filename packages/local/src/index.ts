@@ -1,6 +1,10 @@
 export { startOfProcess } from "../bootstrap/process-identity.mjs";
 export type { BenchReport } from "./commands/bench.ts";
 export { benchReport } from "./commands/bench.ts";
+export type { ComposeImage } from "./compose-images.ts";
+export { ensureComposeImages } from "./compose-images.ts";
+export type { ComposeCommand } from "./compose-plugin.ts";
+export { ensureCompose } from "./compose-plugin.ts";
 export type { DevJson } from "./dev-json.ts";
 export { readDevJson } from "./dev-json.ts";
 export type { DockerEngine } from "./docker-engine.ts";
