@@ -1,0 +1,122 @@
+import { defaultLimits, type Limits } from "@manyhands/core";
+import { type Env, readEnv, readServiceConfig, type ServiceConfig, toAppError } from "@manyhands/kit";
+import { type FaultChoice, parseFaultChoice } from "./fault-points.ts";
+
+/** Settings of the harness. It has no credential of any kind. */
+export interface Config {
+  readonly service: ServiceConfig;
+  readonly natsUrl: string;
+  readonly sessionStoreAddress: string;
+  readonly sandboxManagerAddress: string;
+  readonly vaultProxyAddress: string;
+  /** Base URL of the vault-proxy's model listener. */
+  readonly modelProxyUrl: string;
+  /** Sessions driven at once. */
+  readonly concurrency: number;
+  /** A brain that has not beaten for so long loses its session. */
+  readonly ackWaitMs: number;
+  /** How long a session's folded log is kept after a turn; 0 keeps none. */
+  readonly warmMs: number;
+  /** A model stream that is silent for so long is cut. */
+  readonly modelIdleMs: number;
+  /** Pause between two previews of the same text. */
+  readonly deltaIntervalMs: number;
+  readonly limits: Limits;
+  /** Where a crash test ends this process. */
+  readonly fault?: FaultChoice;
+}
+
+/** Reads the harness's settings from the environment; throws ConfigError with all problems at once. */
+export function readConfig(env: Env): Config {
+  const reader = readEnv(env);
+  const fault = readFault(reader);
+  const config: Config = {
+    service: readServiceConfig(reader),
+    natsUrl: reader.string("MH_NATS_URL", { default: "nats://127.0.0.1:4222", doc: "NATS servers, by comma." }),
+    sessionStoreAddress: reader.string("MH_SESSION_STORE_ADDR", { doc: "gRPC target of session-store." }),
+    sandboxManagerAddress: reader.string("MH_SANDBOX_MANAGER_ADDR", { doc: "gRPC target of sandbox-manager." }),
+    vaultProxyAddress: reader.string("MH_VAULT_PROXY_ADDR", { doc: "gRPC target of vault-proxy." }),
+    modelProxyUrl: reader.url("MH_MODEL_PROXY_URL", {
+      protocols: ["http:", "https:"],
+      doc: "Base URL of vault-proxy's model listener; it adds the key.",
+    }),
+    concurrency: reader.integer("MH_CONCURRENCY", {
+      default: 64,
+      min: 1,
+      max: 10_000,
+      doc: "Sessions driven at once by this process.",
+    }),
+    ackWaitMs: reader.integer("MH_ACK_WAIT_MS", {
+      default: 1_250,
+      min: 200,
+      max: 60_000,
+      doc: "A brain that has not beaten for so long loses its session to another. The same for every harness.",
+    }),
+    warmMs: reader.integer("MH_WARM_MS", {
+      default: 60_000,
+      min: 0,
+      max: 3_600_000,
+      doc: "How long a session's log stays in memory after a turn.",
+    }),
+    modelIdleMs: reader.integer("MH_MODEL_IDLE_MS", {
+      default: 120_000,
+      min: 100,
+      max: 3_600_000,
+      doc: "A model stream that is silent for so long is cut and asked again.",
+    }),
+    deltaIntervalMs: reader.integer("MH_DELTA_INTERVAL_MS", {
+      default: 25,
+      min: 0,
+      max: 1_000,
+      doc: "Text of one block is previewed at most once in so long.",
+    }),
+    limits: readLimits(reader),
+    ...(fault === undefined ? {} : { fault }),
+  };
+  reader.done();
+  return config;
+}
+
+type Reader = ReturnType<typeof readEnv>;
+
+function readLimits(reader: Reader): Limits {
+  const limit = (name: string, key: keyof Limits, max: number, doc: string) =>
+    reader.integer(name, { default: defaultLimits[key], min: 1, max, doc });
+  return {
+    ...defaultLimits,
+    iterationsPerTurn: limit("MH_MAX_ITERATIONS", "iterationsPerTurn", 10_000, "Model requests in one turn."),
+    toolCallsPerTurn: limit("MH_MAX_TOOL_CALLS", "toolCallsPerTurn", 100_000, "Tool uses in one turn."),
+    parallelTools: limit("MH_PARALLEL_TOOLS", "parallelTools", 64, "Operations in flight in one session."),
+    operationTimeoutMs: limit(
+      "MH_OPERATION_TIMEOUT_MS",
+      "operationTimeoutMs",
+      86_400_000,
+      "Longest run of one operation.",
+    ),
+    modelAttempts: limit("MH_MODEL_ATTEMPTS", "modelAttempts", 100, "Tries of one model request."),
+    modelBackoffMs: limit("MH_MODEL_BACKOFF_MS", "modelBackoffMs", 60_000, "First pause between two tries; doubles."),
+    modelBackoffMaxMs: limit(
+      "MH_MODEL_BACKOFF_MAX_MS",
+      "modelBackoffMaxMs",
+      3_600_000,
+      "Longest pause between two tries.",
+    ),
+    maxOutputTokens: limit("MH_MAX_OUTPUT_TOKENS", "maxOutputTokens", 1_000_000, "Tokens of one model response."),
+  };
+}
+
+function readFault(reader: Reader): FaultChoice | undefined {
+  const isDevelopment = reader.boolean("MH_DEVELOPMENT", { default: false, doc: "Allows what only tests need." });
+  const text = reader.optional("MH_FAULT_POINT", { doc: "Where a crash test ends this process: `name` or `name@n`." });
+  if (text === undefined) return undefined;
+  if (!isDevelopment) {
+    reader.problem("MH_FAULT_POINT is refused unless MH_DEVELOPMENT is true");
+    return undefined;
+  }
+  try {
+    return parseFaultChoice(text);
+  } catch (error) {
+    reader.problem(toAppError(error).message);
+    return undefined;
+  }
+}

@@ -1,0 +1,87 @@
+import { type Bus, connectBus, publishDelta } from "@manyhands/bus";
+import { createRpcClient, type RpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { SandboxService, SessionService, VaultService } from "@manyhands/protocol";
+import type { Config } from "./config.ts";
+import { createPass } from "./fault-points.ts";
+import { defaultHarness, type HarnessKinds, registerHarnesses } from "./harness-kinds.ts";
+import { createDriver, type Driver } from "./loop/drive-wakes.ts";
+import { createSessionLog } from "./loop/session-log.ts";
+import { createTasks } from "./loop/tasks.ts";
+import { createWarmSessions } from "./loop/warm-sessions.ts";
+import { createAnthropicModel } from "./model/anthropic-model.ts";
+import type { Model } from "./model/model.ts";
+import { createSessionTokens } from "./model/session-tokens.ts";
+
+/** Everything the routes and the loop use. */
+export interface Deps {
+  readonly bus: Bus;
+  readonly sessions: RpcClient<typeof SessionService>;
+  readonly kinds: HarnessKinds;
+  readonly driver: Driver;
+}
+
+/** What a test or an embedder may replace. */
+export type Overrides = { readonly kinds?: HarnessKinds; readonly model?: Model; readonly bus?: Bus };
+
+const callMs = 30_000;
+
+/** Opens the bus and the clients; each registers its own stop. */
+export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
+  const { logger, lifecycle, metrics, name } = shell;
+  const bus =
+    overrides.bus ??
+    (await connectBus({ url: config.natsUrl, name, inboxPrefix: `_INBOX_${name}`, logger, signal: lifecycle.signal }));
+  if (overrides.bus === undefined) lifecycle.onStop("bus", () => bus.close());
+  const client = { defaultDeadlineMs: callMs, metrics };
+  const sessions = createRpcClient(SessionService, {
+    ...client,
+    address: config.sessionStoreAddress,
+    retryReads: ["getSession", "getEvents"],
+  });
+  const sandboxes = createRpcClient(SandboxService, { ...client, address: config.sandboxManagerAddress });
+  const vaults = createRpcClient(VaultService, {
+    ...client,
+    address: config.vaultProxyAddress,
+    retryReads: ["mintSessionToken"],
+  });
+  for (const [of, one] of Object.entries({ sessions, sandboxes, vaults }))
+    lifecycle.onStop(`${of} client`, () => one.close());
+  const tokens = createSessionTokens(vaults);
+  const model =
+    overrides.model ?? createAnthropicModel({ baseUrl: config.modelProxyUrl, tokens, idleMs: config.modelIdleMs });
+  const warm = createWarmSessions(config.warmMs);
+  lifecycle.onStop("warm sessions", () => warm.close());
+  const { limits, deltaIntervalMs, concurrency, ackWaitMs } = config;
+  const pass = createPass(config.fault);
+  const log = createSessionLog(sessions, bus);
+  const taskPorts = {
+    model,
+    sandboxes,
+    limits,
+    pass,
+    deltaIntervalMs,
+    publishDelta: (sessionId: string, delta: Parameters<typeof publishDelta>[2]) => publishDelta(bus, sessionId, delta),
+  };
+  const kinds = overrides.kinds ?? registerHarnesses([defaultHarness]);
+  const driver = createDriver({
+    bus,
+    lifecycle,
+    logger,
+    model,
+    warm,
+    pass,
+    concurrency,
+    ackWaitMs,
+    runnerPorts: (harness) => ({
+      log,
+      harness,
+      limits,
+      instanceId: shell.instanceId,
+      now: systemClock.nowMs,
+      logger,
+      pass,
+      createTasks: (sessionId, push) => createTasks(taskPorts, sessionId, push),
+    }),
+  });
+  return { bus, sessions, kinds, driver };
+}

@@ -1,0 +1,264 @@
+/**
+ * One operation, from its intent to its result, whatever dies on the way (invariant H4).
+ *
+ * Start: Execute once. Refused before acceptance → not run. Anything else that is not a result → follow.
+ * Follow: Attach until there is a result, the proof that nothing started (`sendAgain`), or nobody has answered for
+ * `followMs`: then the outcome is unknown, and the model is told so.
+ */
+import {
+  boundText,
+  type Call,
+  type EventDraft,
+  followUp,
+  interruptedWhileRunning,
+  notStarted,
+  type OperationOutcome,
+  resultDraft,
+  unknownOutcome,
+} from "@manyhands/core";
+import { type AppError, backoffMs, type RpcClient, systemClock, toAppError } from "@manyhands/kit";
+import {
+  type AttachResponse,
+  type ExecuteResponse,
+  type OperationResult,
+  Outcome,
+  type SandboxService,
+} from "@manyhands/protocol";
+import type { Pass } from "../fault-points.ts";
+
+/** An operation to run or follow. */
+export interface Operation {
+  readonly call: Call;
+  readonly handId: string;
+  readonly epoch: number;
+  readonly attempt: number;
+  /** `start` sends it; `follow` never does. */
+  readonly mode: "start" | "follow";
+  readonly timeoutMs: number;
+  readonly maxAttempts: number;
+  readonly outputBytes: number;
+  /** Lets go of it: it runs on, somebody else will follow. */
+  readonly detach: AbortSignal;
+  /** The user interrupted: stop it, and come to an end soon. */
+  readonly cancel: AbortSignal;
+}
+
+/** How it ended for the log; `sendAgain` is the proof that it never started. */
+export type OperationEnd =
+  | { readonly type: "answered"; readonly events: readonly EventDraft[] }
+  | { readonly type: "sendAgain" };
+
+const graceMs = 30_000;
+const followMs = 60_000;
+const cancelMs = 800;
+const cancelCallMs = 700;
+const attachDeadlineMs = 3_600_000;
+
+type Sandboxes = RpcClient<typeof SandboxService>;
+
+/** Runs it to its end. Rejects with AppError `fenced` when a newer brain holds the session, or when detached. */
+export async function runOperation(sandboxes: Sandboxes, pass: Pass, operation: Operation): Promise<OperationEnd> {
+  const limit = new AbortController();
+  const stop = () => {
+    void cancelOperation(sandboxes, operation);
+    setTimeout(() => limit.abort(), cancelMs).unref();
+  };
+  if (operation.cancel.aborted) stop();
+  else operation.cancel.addEventListener("abort", stop, { once: true });
+  try {
+    const signal = AbortSignal.any([operation.detach, limit.signal]);
+    return await drive(sandboxes, pass, operation, signal);
+  } catch (error) {
+    operation.detach.throwIfAborted();
+    if (!limit.signal.aborted) throw error;
+    return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, interruptedWhileRunning), true);
+  } finally {
+    operation.cancel.removeEventListener("abort", stop);
+  }
+}
+
+async function drive(
+  sandboxes: Sandboxes,
+  pass: Pass,
+  operation: Operation,
+  signal: AbortSignal,
+): Promise<OperationEnd> {
+  if (operation.mode === "start") {
+    const first = await execute(sandboxes, pass, operation, signal);
+    if (first !== "follow") return first;
+  }
+  let silentSinceMs = performance.now();
+  for (let failures = 1; performance.now() - silentSinceMs < followMs; failures += 1) {
+    const asked = performance.now();
+    const end = await attach(sandboxes, pass, operation, signal);
+    if (typeof end === "object") return end;
+    if (end === "heard") {
+      failures = 0;
+      silentSinceMs = performance.now();
+    } else silentSinceMs = Math.min(silentSinceMs, asked);
+    await systemClock.sleep(backoffMs(failures + 1, { initialMs: 50, maxMs: 2_000 }), signal);
+  }
+  return answered(
+    operation,
+    "UNKNOWN",
+    unknownOutcome(operation.call, false, "The sandbox service did not answer."),
+    true,
+  );
+}
+
+/** Sends it. `follow` when it may have been accepted and the answer was lost. */
+async function execute(
+  sandboxes: Sandboxes,
+  pass: Pass,
+  operation: Operation,
+  signal: AbortSignal,
+): Promise<OperationEnd | "follow"> {
+  const { call, timeoutMs } = operation;
+  const request = {
+    handId: operation.handId,
+    operationId: call.id,
+    name: call.name,
+    inputJson: new TextEncoder().encode(JSON.stringify(call.input)),
+    epoch: BigInt(operation.epoch),
+    timeout: { seconds: BigInt(Math.floor(timeoutMs / 1_000)), nanos: (timeoutMs % 1_000) * 1_000_000 },
+  };
+  try {
+    const result = await resultOf(sandboxes.execute(request, { signal, deadlineMs: timeoutMs + graceMs }), pass);
+    return (result && settle(operation, result)) ?? "follow";
+  } catch (thrown) {
+    signal.throwIfAborted();
+    return refusal(operation, toAppError(thrown)) ?? "follow";
+  }
+}
+
+/** The end of an operation that was refused before acceptance; undefined when that is not proved. */
+function refusal(operation: Operation, error: AppError): OperationEnd | undefined {
+  if (error.kind === "fenced" && error.reason !== "HAND_LOST") throw error;
+  if (isHandGone(error)) return handGone(operation, error, "NOT_STARTED");
+  if (
+    error.kind === "invalid" ||
+    error.kind === "denied" ||
+    error.kind === "unimplemented" ||
+    error.kind === "exhausted"
+  ) {
+    return answered(operation, "NOT_STARTED", notStarted(operation.call, error.message), true);
+  }
+  return undefined;
+}
+
+/** Asks how it stands. `heard` when somebody answered without a result, `silent` when nobody did. */
+async function attach(
+  sandboxes: Sandboxes,
+  pass: Pass,
+  operation: Operation,
+  signal: AbortSignal,
+): Promise<OperationEnd | "heard" | "silent"> {
+  const request = {
+    handId: operation.handId,
+    operationId: operation.call.id,
+    fromOffset: 0n,
+    epoch: BigInt(operation.epoch),
+  };
+  try {
+    const result = await resultOf(sandboxes.attach(request, { signal, deadlineMs: attachDeadlineMs }), pass);
+    return (result && settle(operation, result)) ?? "heard";
+  } catch (thrown) {
+    signal.throwIfAborted();
+    const error = toAppError(thrown);
+    if (error.kind === "fenced" && error.reason !== "HAND_LOST") throw error;
+    if (isHandGone(error)) return handGone(operation, error, "UNKNOWN");
+    if (error.kind === "invalid" || error.kind === "denied" || error.kind === "unimplemented") {
+      return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, error.message), true);
+    }
+    return "silent";
+  }
+}
+
+async function resultOf(
+  stream: AsyncIterable<ExecuteResponse | AttachResponse>,
+  pass: Pass,
+): Promise<OperationResult | undefined> {
+  for await (const { item } of stream) {
+    if (item.case === "started") pass("during_execute");
+    if (item.case === "result") {
+      pass("after_execute_returned");
+      return item.value;
+    }
+  }
+  return undefined;
+}
+
+/** What a result means; undefined when it still runs. */
+function settle(operation: Operation, result: OperationResult): OperationEnd | undefined {
+  const outcome = outcomeOf(result.outcome);
+  if (outcome === "RUNNING") return undefined;
+  const next = followUp(outcome, operation.attempt, operation.maxAttempts);
+  if (next === "sendAgain" && !result.handLost && !operation.cancel.aborted) return { type: "sendAgain" };
+  const lost: EventDraft[] = result.handLost
+    ? [{ type: "hand.lost", hand_id: operation.handId, reason: result.lostReason }]
+    : [];
+  const text = wordsOf(operation, result, outcome);
+  const isError = result.isError || outcome !== "COMPLETED";
+  const answer = resultDraft(
+    operation.call,
+    outcome,
+    boundText(text, operation.outputBytes),
+    isError,
+    operation.handId,
+  );
+  return { type: "answered", events: [...lost, answer] };
+}
+
+function wordsOf(operation: Operation, result: OperationResult, outcome: OperationOutcome): string {
+  const { call } = operation;
+  if (outcome === "UNKNOWN") return unknownOutcome(call, result.handLost, result.content);
+  if (outcome === "NOT_STARTED") {
+    const why = result.handLost ? `the sandbox was lost before it started (${result.lostReason}).` : result.content;
+    return notStarted(call, why);
+  }
+  if (outcome === "KILLED" && operation.cancel.aborted) return `${interruptedWhileRunning}\n${result.content}`.trim();
+  return result.content;
+}
+
+function handGone(operation: Operation, error: AppError, outcome: "NOT_STARTED" | "UNKNOWN"): OperationEnd {
+  const { call, handId } = operation;
+  const words =
+    outcome === "UNKNOWN"
+      ? unknownOutcome(call, true, error.message)
+      : notStarted(call, `the sandbox was lost before it started (${error.message}). The next call gets a new one.`);
+  const lost: EventDraft = { type: "hand.lost", hand_id: handId, reason: error.message };
+  return { type: "answered", events: [lost, resultDraft(call, outcome, words, true, handId)] };
+}
+
+function isHandGone(error: AppError): boolean {
+  return error.reason === "HAND_LOST" || error.kind === "notFound";
+}
+
+function outcomeOf(outcome: Outcome): OperationOutcome | "RUNNING" {
+  switch (outcome) {
+    case Outcome.COMPLETED:
+      return "COMPLETED";
+    case Outcome.NOT_STARTED:
+      return "NOT_STARTED";
+    case Outcome.RUNNING:
+      return "RUNNING";
+    case Outcome.KILLED:
+      return "KILLED";
+    default:
+      return "UNKNOWN";
+  }
+}
+
+function answered(operation: Operation, outcome: OperationOutcome, words: string, isError: boolean): OperationEnd {
+  return { type: "answered", events: [resultDraft(operation.call, outcome, words, isError, operation.handId)] };
+}
+
+async function cancelOperation(sandboxes: Sandboxes, operation: Operation): Promise<void> {
+  const { handId, call, epoch } = operation;
+  try {
+    const request = { handId, operationId: call.id, epoch: BigInt(epoch) };
+    await sandboxes.cancelOperation(request, { deadlineMs: cancelCallMs });
+  } catch {
+    // the stream of the operation tells how it ended, or its limit does
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * Wakes → runners. One runner per session and process; the wake is held by beats while the runner runs (the bus does
+ * that) and settled by how it ended. After the last acknowledgement the log is looked at once more, so that nothing that
+ * arrived in between is left lying.
+ */
+import { type Bus, consumeWakes, publishWake, type Wake } from "@manyhands/bus";
+import { type Lifecycle, type Logger, toAppError } from "@manyhands/kit";
+import type { Pass } from "../fault-points.ts";
+import type { Harness } from "../harness-kinds.ts";
+import type { Model } from "../model/model.ts";
+import { Runner, type RunnerPorts } from "./runner.ts";
+import type { WarmSessions } from "./warm-sessions.ts";
+
+/** What driving wakes needs. */
+export interface DriverPorts {
+  readonly bus: Bus;
+  readonly lifecycle: Lifecycle;
+  readonly logger: Logger;
+  readonly model: Model;
+  readonly warm: WarmSessions;
+  readonly pass: Pass;
+  readonly concurrency: number;
+  readonly ackWaitMs: number;
+  readonly runnerPorts: (harness: Harness) => RunnerPorts;
+}
+
+/** The sessions that this process drives. */
+export interface Driver {
+  /** Number of sessions in work. */
+  inWork(): number;
+  /** Starts taking wakes of a harness kind; ends with the lifecycle. */
+  start(harness: Harness): Promise<void>;
+}
+
+/** A driver; a stop of the lifecycle hands every session back at its next event boundary. */
+export function createDriver(ports: DriverPorts): Driver {
+  const runners = new Map<string, Runner>();
+  ports.lifecycle.signal.addEventListener("abort", () => {
+    for (const runner of runners.values()) runner.drain();
+  });
+  return {
+    inWork: () => runners.size,
+    async start(harness) {
+      const consumer = await consumeWakes(ports.bus, {
+        kind: harness.kind,
+        concurrency: ports.concurrency,
+        ackWaitMs: ports.ackWaitMs,
+        handle: (wake) => handle(ports, runners, harness, wake),
+      });
+      const { drainMs } = ports.lifecycle;
+      ports.lifecycle.onStop(`wakes of ${harness.kind}`, () => consumer.stop(), {
+        phase: "accept",
+        deadlineMs: drainMs,
+      });
+    },
+  };
+}
+
+async function handle(ports: DriverPorts, runners: Map<string, Runner>, harness: Harness, wake: Wake): Promise<void> {
+  const { sessionId } = wake;
+  if (ports.lifecycle.signal.aborted) return wake.release();
+  if (runners.has(sessionId)) return wake.abandon(); // it came again although this process still drives the session
+  ports.pass("after_wake");
+  ports.model.prepare(sessionId);
+  const runner = new Runner(sessionId, ports.runnerPorts(harness), ports.warm.take(sessionId));
+  runners.set(sessionId, runner);
+  try {
+    await settle(ports, harness, wake, runner);
+  } catch (error) {
+    if (toAppError(error).kind !== "notFound") throw error;
+    ports.logger.info({ session_id: sessionId }, "the session of a wake does not exist");
+  } finally {
+    runners.delete(sessionId);
+  }
+}
+
+async function settle(ports: DriverPorts, harness: Harness, wake: Wake, runner: Runner): Promise<void> {
+  const { sessionId } = wake;
+  const end = await runner.run();
+  switch (end) {
+    case "rest":
+      await wake.done();
+      await lookAgain(ports, harness, sessionId, runner);
+      return;
+    case "fenced":
+      wake.abandon();
+      return;
+    case "drained":
+      await wake.release();
+      return;
+    case "otherKind": {
+      const { state } = runner.warm();
+      await wake.done();
+      if (state.phase !== "unborn" && state.phase !== "closed") {
+        await publishWake(ports.bus, { kind: state.harnessKind, sessionId });
+      }
+      return;
+    }
+    default: {
+      const never: never = end;
+      throw never;
+    }
+  }
+}
+
+/** The wake is settled; from here on a failure can only be repaired by another wake. */
+async function lookAgain(ports: DriverPorts, harness: Harness, sessionId: string, runner: Runner): Promise<void> {
+  try {
+    const hasMore = await runner.hasMore();
+    ports.warm.keep(sessionId, runner.warm());
+    if (hasMore) await publishWake(ports.bus, { kind: harness.kind, sessionId });
+  } catch (error) {
+    if (toAppError(error).kind === "notFound") return;
+    ports.logger.warn({ err: error, session_id: sessionId }, "looking again after a turn failed; waking once more");
+    await publishWake(ports.bus, { kind: harness.kind, sessionId });
+  }
+}

@@ -1,0 +1,92 @@
+/** The log as the runner sees it: read on, append at an expected position, hear that something was stored. */
+import { create } from "@bufbuild/protobuf";
+import { type Bus, subscribeTail } from "@manyhands/bus";
+import type { NewEvent, SessionEvent, UnknownEvent } from "@manyhands/core";
+import { AppError, newId, type RpcClient, retry, toAppError } from "@manyhands/kit";
+import { decodeEvent, encodeEvent, GetEventsRequestSchema, type SessionService } from "@manyhands/protocol";
+
+/** Any stored event. */
+export type StoredEvent = SessionEvent | UnknownEvent;
+
+/** One frame to append. */
+export interface Append {
+  readonly sessionId: string;
+  readonly events: readonly NewEvent[];
+  readonly expectedPosition: number;
+  readonly epoch: number;
+}
+
+/** What the runner needs of the log. */
+export interface SessionLog {
+  /** All events from a position on. AppError `notFound` when there is no such session. */
+  read(sessionId: string, from: number): Promise<StoredEvent[]>;
+  /** Appends one frame. AppError `conflict` when the head moved, `fenced` when a newer brain holds the session. */
+  append(frame: Append): Promise<StoredEvent[]>;
+  /** Calls back whenever something may have been stored; a hint. Resolves once it is listening. */
+  follow(sessionId: string, onNews: (head: number) => void): Promise<() => void>;
+}
+
+const pageSize = 1000;
+const maxPages = 10_000;
+const appendDeadlineMs = 10_000;
+const appendAttempts = 12;
+
+/** The log behind session-store and the bus. */
+export function createSessionLog(sessions: RpcClient<typeof SessionService>, bus: Bus): SessionLog {
+  return {
+    read: (sessionId, from) => readAll(sessions, sessionId, from),
+    append: (frame) => append(sessions, frame),
+    follow: (sessionId, onNews) => subscribeTail(bus, sessionId, (frame) => onNews(frame.position + frame.count)),
+  };
+}
+
+async function readAll(
+  sessions: RpcClient<typeof SessionService>,
+  sessionId: string,
+  from: number,
+): Promise<StoredEvent[]> {
+  const events: StoredEvent[] = [];
+  const request = create(GetEventsRequestSchema, {
+    sessionId,
+    slice: { case: "range", value: { from: BigInt(from) } },
+    includePlatform: true,
+    pageSize,
+  });
+  for (let page = 0; page < maxPages; page += 1) {
+    const answer = await sessions.getEvents(request);
+    for (const event of answer.events) events.push(decodeEvent(event));
+    if (answer.nextPageToken === "") return checkContiguous(events, from);
+    request.pageToken = answer.nextPageToken;
+  }
+  throw AppError.exhausted("SESSION_TOO_LONG", `session ${sessionId} has more than ${maxPages * pageSize} events`);
+}
+
+/** A hole would make the fold a fiction: stop and say so, never skip. */
+function checkContiguous(events: StoredEvent[], from: number): StoredEvent[] {
+  const hole = events.findIndex((event, index) => event.position !== from + index);
+  if (hole < 0) return events;
+  throw new AppError("internal", { reason: "LOG_DAMAGED", message: `the log has a hole at position ${from + hole}` });
+}
+
+/**
+ * The same request id makes repeats harmless: session-store answers them from the log. Repeated while nothing is known
+ * of the outcome; long enough for the bus to choose a new leader.
+ */
+async function append(sessions: RpcClient<typeof SessionService>, frame: Append): Promise<StoredEvent[]> {
+  const request = {
+    sessionId: frame.sessionId,
+    events: frame.events.map(encodeEvent),
+    expectedPosition: BigInt(frame.expectedPosition),
+    epoch: BigInt(frame.epoch),
+    requestId: newId("req"),
+  };
+  const answer = await retry(() => sessions.emitEvents(request, { deadlineMs: appendDeadlineMs }), {
+    attempts: appendAttempts,
+    initialMs: 50,
+    maxMs: 2_000,
+    when: (error) => error.kind === "unavailable" || error.kind === "deadline",
+  });
+  const events = answer.events.map(decodeEvent);
+  if (events.length === frame.events.length) return events;
+  throw toAppError(new Error(`session-store answered ${events.length} events for ${frame.events.length}`));
+}

@@ -1,0 +1,47 @@
+import type { State } from "@manyhands/core";
+import type { StoredEvent } from "./session-log.ts";
+
+/** A session's log and its fold, as of some head. */
+export interface WarmSession {
+  readonly events: StoredEvent[];
+  readonly state: State;
+}
+
+/** Sessions kept for a while after a turn, so that the next one need not read their logs again. Never the truth. */
+export interface WarmSessions {
+  /** Takes it out: one runner owns it from then on. */
+  take(sessionId: string): WarmSession | undefined;
+  keep(sessionId: string, session: WarmSession): void;
+  /** Forgets all and stops the clock. */
+  close(): void;
+}
+
+const maxSessions = 256;
+const maxEventsPerSession = 4_000;
+
+/** A cache bounded in number, size and time. */
+export function createWarmSessions(keepMs: number): WarmSessions {
+  const kept = new Map<string, { session: WarmSession; untilMs: number }>();
+  const forgetOld = () => {
+    for (const [id, entry] of kept) if (entry.untilMs <= performance.now()) kept.delete(id);
+  };
+  const timer = setInterval(forgetOld, Math.max(1_000, keepMs));
+  timer.unref();
+  return {
+    take(sessionId) {
+      const entry = kept.get(sessionId);
+      kept.delete(sessionId);
+      return entry !== undefined && entry.untilMs > performance.now() ? entry.session : undefined;
+    },
+    keep(sessionId, session) {
+      if (keepMs === 0 || session.events.length > maxEventsPerSession) return;
+      const [oldest] = kept.keys();
+      if (kept.size >= maxSessions && oldest !== undefined) kept.delete(oldest);
+      kept.set(sessionId, { session, untilMs: performance.now() + keepMs });
+    },
+    close() {
+      clearInterval(timer);
+      kept.clear();
+    },
+  };
+}
