@@ -1,0 +1,83 @@
+/** Settings of session-store. */
+import { type Env, readEnv, readServiceConfig, type ServiceConfig } from "@manyhands/kit";
+
+/** Settings; times in milliseconds, sizes in bytes. */
+export interface Config {
+  readonly service: ServiceConfig;
+  readonly nats: {
+    readonly url: string;
+    /** Monitoring URL that proves durability; empty when there is none. */
+    readonly monitorUrl: string;
+    readonly replicas: number;
+    readonly allowDataLoss: boolean;
+  };
+  readonly log: {
+    /** How long an append may take when its caller names no deadline. */
+    readonly appendTimeoutMs: number;
+    readonly maxHotSessions: number;
+    readonly maxHotIds: number;
+  };
+  readonly watch: { readonly maxBufferedFrames: number; readonly maxBufferedBytes: number };
+  readonly wakeRescanMs: number;
+}
+
+/** Reads the settings; throws ConfigError listing every problem. `argv` may hold `--allow-data-loss`. */
+export function readConfig(env: Env, argv: readonly string[] = process.argv.slice(2)): Config {
+  const reader = readEnv(env);
+  const config: Config = {
+    service: readServiceConfig(reader),
+    nats: {
+      url: reader.string("MH_NATS_URL", { default: "nats://127.0.0.1:4222", doc: "NATS servers, several by comma." }),
+      monitorUrl:
+        reader.optional("MH_NATS_MONITOR_URL", { doc: "Monitoring URL of NATS; proves that writes are synced." }) ?? "",
+      replicas: reader.integer("MH_NATS_REPLICAS", { default: 1, min: 1, max: 5, doc: "Copies of each stream." }),
+      allowDataLoss:
+        reader.boolean("MH_ALLOW_DATA_LOSS", {
+          default: false,
+          doc: "Start without proof that writes are synced; a power cut then loses acknowledged events.",
+        }) || argv.includes("--allow-data-loss"),
+    },
+    log: {
+      appendTimeoutMs: reader.integer("MH_APPEND_TIMEOUT_MS", {
+        default: 10_000,
+        min: 100,
+        max: 120_000,
+        doc: "How long an append may take when its caller names no deadline.",
+      }),
+      maxHotSessions: reader.integer("MH_MAX_HOT_SESSIONS", {
+        default: 2000,
+        min: 1,
+        max: 1_000_000,
+        doc: "Sessions whose head is kept in memory.",
+      }),
+      maxHotIds: reader.integer("MH_MAX_HOT_IDS", {
+        default: 1_000_000,
+        min: 1000,
+        max: 100_000_000,
+        doc: "Event and request ids kept in memory to recognise repeats.",
+      }),
+    },
+    watch: {
+      maxBufferedFrames: reader.integer("MH_WATCH_BUFFER_FRAMES", {
+        default: 1024,
+        min: 1,
+        max: 100_000,
+        doc: "Frames a slow watcher may lag behind before it is dropped.",
+      }),
+      maxBufferedBytes: reader.integer("MH_WATCH_BUFFER_BYTES", {
+        default: 8 * 1024 * 1024,
+        min: 1024,
+        max: 1024 * 1024 * 1024,
+        doc: "Bytes a slow watcher may lag behind before it is dropped.",
+      }),
+    },
+    wakeRescanMs: reader.integer("MH_WAKE_RESCAN_MS", {
+      default: 15_000,
+      min: 100,
+      max: 3_600_000,
+      doc: "Between two looks at running sessions whose log does not move.",
+    }),
+  };
+  reader.done();
+  return config;
+}

@@ -1,0 +1,143 @@
+/** Opens what session-store needs; the only file that names adapters. */
+import {
+  applyStreams,
+  type Bus,
+  checkServerVersion,
+  checkStreams,
+  checkSyncAlways,
+  connectBus,
+  type KvBucket,
+  openBucket,
+  publishWake,
+  type StreamName,
+  subscribeDeltas,
+} from "@manyhands/bus";
+import { type Clock, type ReadyCheck, type Shell, systemClock } from "@manyhands/kit";
+import type { Delta } from "@manyhands/protocol";
+import type { Config } from "./config.ts";
+import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
+import { createSessionLog, type SessionLog } from "./log/session-log.ts";
+import { createSessionIndex, type SessionIndex } from "./projections/session-index.ts";
+import type { EventStore } from "./store/event-store.ts";
+import { createJetStreamEventStore } from "./store/jetstream-event-store.ts";
+import { createWaker, type WakeRequest, type Waker } from "./wakes/waker.ts";
+
+/** Everything the routes draw from; each takes only what it uses. */
+export interface Deps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly store: EventStore;
+  readonly cache: SessionCache;
+  readonly log: SessionLog;
+  readonly index: SessionIndex;
+  /** Highest stream sequence this process stored: lists wait for it. */
+  readonly lastStored: () => number;
+  readonly deltas: (sessionId: string, onDelta: (delta: Delta) => void) => Promise<() => void>;
+  readonly agents: KvBucket;
+  readonly environments: KvBucket;
+  readonly waker: Waker;
+  readonly checks: Readonly<Record<string, ReadyCheck>>;
+}
+
+/** Parts a test may replace. */
+export interface Overrides {
+  readonly clock?: Clock;
+  readonly store?: EventStore;
+}
+
+const streams: readonly StreamName[] = ["MH_LOG", "MH_WAKE", "KV_MH_AGENTS", "KV_MH_ENVIRONMENTS"];
+const recheckMs = 30_000;
+
+/** Connects, checks the server, applies streams, folds the index. Fails with the reason when the log is not safe. */
+export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
+  const { logger, lifecycle } = shell;
+  const clock = overrides.clock ?? systemClock;
+  const bus = await connectBus({
+    url: config.nats.url,
+    name: `session-store ${shell.instanceId}`,
+    inboxPrefix: "_INBOX_session_store",
+    logger: logger.child({ part: "bus" }),
+    signal: lifecycle.signal,
+  });
+  lifecycle.onStop("bus", () => bus.close());
+  await selfCheck(bus, config, shell);
+  const jetstream = createJetStreamEventStore(bus);
+  const store = overrides.store ?? jetstream;
+  lifecycle.onStop("event store", () => jetstream.close());
+
+  let index: SessionIndex | undefined;
+  const cache = createSessionCache({
+    store,
+    startOf: (sessionId) => index?.startOf(sessionId),
+    maxSessions: config.log.maxHotSessions,
+    maxIds: config.log.maxHotIds,
+  });
+  // What another replica deleted is forgotten here too, so that no stale head is appended to.
+  index = await createSessionIndex(store, logger.child({ part: "index" }), (sessionId) => cache.drop(sessionId));
+  const following = index;
+  lifecycle.onStop("session index", () => following.stop());
+  const waker = createWaker({
+    publish: (wake) => publishWake(bus, wake),
+    index: () => following,
+    clock,
+    logger: logger.child({ part: "waker" }),
+    rescanMs: config.wakeRescanMs,
+    signal: lifecycle.signal,
+  });
+  lifecycle.onStop("waker", () => waker.settled());
+
+  let lastStored = 0;
+  const log = createSessionLog({
+    store,
+    cache,
+    clock,
+    onStored({ sessionId, header, sequence, wake, traceparent }) {
+      lastStored = Math.max(lastStored, sequence ?? 0);
+      if (wake) waker.notify(wakeOf(sessionId, header.harness_kind, traceparent), header);
+    },
+  });
+  return {
+    config,
+    clock,
+    store,
+    cache,
+    log,
+    index: following,
+    lastStored: () => lastStored,
+    deltas: (sessionId, onDelta) => subscribeDeltas(bus, sessionId, onDelta),
+    agents: await openBucket(bus, "MH_AGENTS"),
+    environments: await openBucket(bus, "MH_ENVIRONMENTS"),
+    waker,
+    checks: {
+      nats: () => bus.connected(),
+      streams: streamCheck(bus, config, clock),
+      index: () => following.caughtUp(),
+    },
+  };
+}
+
+function wakeOf(sessionId: string, kind: string, traceparent: string | undefined): WakeRequest {
+  return { sessionId, kind, ...(traceparent === undefined ? {} : { traceparent }) };
+}
+
+/** Refuses to start on a server that would lose or garble the log; each refusal says why. */
+async function selfCheck(bus: Bus, config: Config, shell: Shell): Promise<void> {
+  checkServerVersion(bus);
+  if (config.nats.allowDataLoss) {
+    shell.logger.warn("started without proof that writes are synced: a power cut may lose acknowledged events");
+  } else {
+    await checkSyncAlways(config.nats.monitorUrl === "" ? undefined : config.nats.monitorUrl);
+  }
+  await applyStreams(bus, { replicas: config.nats.replicas, streams });
+}
+
+/** Not ready while a stream differs from its declaration; asked at most every 30 s while it agrees. */
+function streamCheck(bus: Bus, config: Config, clock: Clock): ReadyCheck {
+  let goodUntilMs = clock.nowMs() + recheckMs;
+  return async () => {
+    if (clock.nowMs() < goodUntilMs) return true;
+    await checkStreams(bus, { replicas: config.nats.replicas, streams });
+    goodUntilMs = clock.nowMs() + recheckMs;
+    return true;
+  };
+}

@@ -1,0 +1,54 @@
+/** What an event must be to enter a log. Every problem is told, each with its field. */
+import { isClientEvent, isId } from "@manyhands/core";
+import { AppError, type FieldViolation, newId } from "@manyhands/kit";
+import { type Event, EventSchema, wireEventTypes } from "@manyhands/protocol";
+
+/** Who sends the events: a client of a workspace, or the platform. */
+export type Sender = "client" | "platform";
+
+const maxContentBlocks = 1000;
+const typeRule = /^[a-z][a-z_]*(\.[a-z][a-z_]*)+$/;
+const known: ReadonlySet<string> = new Set(wireEventTypes);
+const caseOf = new Map(
+  EventSchema.fields.filter((field) => field.oneof?.name === "payload").map((field) => [field.name, field.localName]),
+);
+
+/** Checks events and fills in missing ids. Throws AppError `invalid` naming every field and rule. */
+export function checkEvents(
+  events: readonly Event[],
+  options: { readonly field: string; readonly min: number; readonly max: number; readonly sender: Sender },
+): void {
+  const { field, min, max, sender } = options;
+  if (events.length < min || events.length > max) {
+    throw AppError.invalid([{ field, description: `must hold ${min} to ${max} events, holds ${events.length}` }]);
+  }
+  const problems = events.flatMap((event, index) => problemsOf(event, `${field}[${index}]`, sender));
+  const ids = events.map((event) => event.id).filter((id) => id !== "");
+  if (new Set(ids).size !== ids.length) problems.push({ field, description: "must not hold the same id twice" });
+  if (problems.length > 0) throw AppError.invalid(problems);
+  for (const event of events) if (event.id === "") event.id = newId("sevt");
+}
+
+function problemsOf(event: Event, field: string, sender: Sender): FieldViolation[] {
+  const problems: FieldViolation[] = [];
+  const add = (name: string, description: string) => problems.push({ field: `${field}.${name}`, description });
+  if (event.id !== "" && !isId("event", event.id)) add("id", "must be empty or sevt_ and up to 59 of A-Z a-z 0-9 _ -");
+  if (!typeRule.test(event.type)) add("type", "must be a dotted name in lower case");
+  else if (sender === "client" && !isClientEvent(event.type)) add("type", `${event.type} is not for clients to send`);
+  else if (known.has(event.type)) {
+    const wanted = caseOf.get(event.type.replace(".", "_"));
+    if (event.payload.case !== wanted) add("payload", `must be ${wanted} for ${event.type}`);
+  } else if (event.payload.case !== undefined)
+    add("type", `${event.type} does not fit its payload ${event.payload.case}`);
+  const blocks = contentBlocks(event);
+  if (blocks !== undefined && (blocks < 1 || blocks > maxContentBlocks)) {
+    add("content", `must hold 1 to ${maxContentBlocks} blocks, holds ${blocks}`);
+  }
+  return problems;
+}
+
+function contentBlocks(event: Event): number | undefined {
+  const { payload } = event;
+  if (payload.case === "userMessage" || payload.case === "systemMessage") return payload.value.content.length;
+  return undefined;
+}

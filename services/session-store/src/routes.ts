@@ -1,0 +1,34 @@
+/** Which handler answers which RPC. RPCs left out answer UNIMPLEMENTED and say that they are not served yet. */
+import { type Implemented, implement } from "@manyhands/kit";
+import { AgentService, EnvironmentService, SessionService } from "@manyhands/protocol";
+import type { Deps } from "./deps.ts";
+import { agentHandlers } from "./routes/agents.ts";
+import { archiveSession } from "./routes/archive-session.ts";
+import { createSession } from "./routes/create-session.ts";
+import { deleteSession } from "./routes/delete-session.ts";
+import { emitEvents } from "./routes/emit-events.ts";
+import { environmentHandlers } from "./routes/environments.ts";
+import { getEvents } from "./routes/get-events.ts";
+import { getSession } from "./routes/get-session.ts";
+import { listSessions } from "./routes/list-sessions.ts";
+import { updateSession } from "./routes/update-session.ts";
+import { watchEvents } from "./routes/watch-events.ts";
+
+/** All services over the given dependencies. */
+export function services(deps: Deps): Implemented[] {
+  return [
+    implement(SessionService, {
+      createSession: createSession(deps),
+      getSession: getSession(deps),
+      listSessions: listSessions(deps),
+      updateSession: updateSession(deps),
+      archiveSession: archiveSession(deps),
+      deleteSession: deleteSession(deps),
+      emitEvents: emitEvents(deps),
+      getEvents: getEvents(deps),
+      watchEvents: watchEvents(deps),
+    }),
+    implement(AgentService, agentHandlers(deps)),
+    implement(EnvironmentService, environmentHandlers(deps)),
+  ];
+}

@@ -1,0 +1,43 @@
+import { AppError, type MethodHandler } from "@manyhands/kit";
+import type { SessionService } from "@manyhands/protocol";
+import type { Deps } from "../deps.ts";
+import { checkEvents } from "../log/validate-events.ts";
+import { appendContext, checkRequestId, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
+
+const maxEvents = 64;
+
+/** Appends one frame. */
+export function emitEvents(
+  deps: Pick<Deps, "log" | "clock" | "config">,
+): MethodHandler<typeof SessionService.method.emitEvents> {
+  return async (request, context) => {
+    const { workspaceId, sessionId, expectedPosition } = request;
+    const sender = workspaceId === "" ? "platform" : "client";
+    const rule = rules();
+    checkWorkspace(rule, workspaceId, true);
+    checkSessionId(rule, sessionId);
+    checkRequestId(rule, request.requestId);
+    rule.check(sender === "platform" || request.epoch === 0n, "epoch", "must be 0 for clients");
+    rule.check(request.epoch <= BigInt(Number.MAX_SAFE_INTEGER), "epoch", "is too large");
+    rule.done();
+    checkEvents(request.events, { field: "events", min: 1, max: maxEvents, sender });
+    const appended = await deps.log.append(
+      sessionId,
+      {
+        events: request.events,
+        requestId: request.requestId,
+        epoch: Number(request.epoch),
+        ...(expectedPosition === undefined ? {} : { expectedPosition: Number(expectedPosition) }),
+      },
+      appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
+      (header) => {
+        if (workspaceId !== "" && header.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
+      },
+    );
+    return {
+      events: [...appended.events],
+      headPosition: BigInt(appended.headPosition),
+      duplicate: appended.duplicate,
+    };
+  };
+}

@@ -1,0 +1,121 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { AppError, type MethodHandler } from "@manyhands/kit";
+import type { Event, GetEventsRequest, SessionService } from "@manyhands/protocol";
+import type { Deps } from "../deps.ts";
+import { findPosition } from "../log/find-event.ts";
+import type { HotSession } from "../log/hot-session.ts";
+import { type EventFilter, selectPage } from "../log/select-events.ts";
+import { decodePageToken, encodePageToken, pageSize, queryHash } from "../page-token.ts";
+import { checkOwner, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
+
+const defaultPageSize = 1000;
+const maxNeighbours = 1000;
+const unbounded = Number.POSITIVE_INFINITY;
+
+type Reader = Pick<Deps, "cache" | "store">;
+type Page = { events: Event[]; next?: number };
+
+/** Any slice of the log. */
+export function getEvents(deps: Reader): MethodHandler<typeof SessionService.method.getEvents> {
+  return async (request, context) => {
+    checkRequest(request);
+    const size = pageSize(request.pageSize, defaultPageSize);
+    const query = queryHash({ ...request, pageSize: 0, pageToken: "" });
+    const cursor = decodePageToken(query, request.pageToken);
+    const hot = await deps.cache.current(request.sessionId);
+    checkOwner(hot, request.workspaceId);
+    const head = hot.header?.head_position ?? 0;
+    const page = await readSlice(deps, hot, request, { size, head, cursor: cursor?.map(Number) }, context.signal);
+    // A first page fixes where the slice ends, so that later pages are of the same slice.
+    const end = cursor === undefined ? head : Number(cursor[1]);
+    return {
+      events: page.events,
+      nextPageToken: page.next === undefined ? "" : encodePageToken(query, [page.next, end]),
+      headPosition: BigInt(head),
+    };
+  };
+}
+
+interface SliceContext {
+  readonly size: number;
+  readonly head: number;
+  /** Where to go on, and the head at the first page. */
+  readonly cursor: readonly number[] | undefined;
+}
+
+async function readSlice(
+  deps: Reader,
+  hot: HotSession,
+  request: GetEventsRequest,
+  { size, head, cursor }: SliceContext,
+  signal: AbortSignal,
+): Promise<Page> {
+  const filter = filterOf(request);
+  const end = cursor?.[1] ?? head;
+  const select = (from: number, to: number, descending: boolean, limit: number, maxScanned?: number) =>
+    selectPage(
+      deps.store,
+      hot,
+      { from, to, descending, filter, limit, ...(maxScanned === undefined ? {} : { maxScanned }) },
+      signal,
+    );
+  const { slice } = request;
+  switch (slice.case) {
+    case "last": {
+      const page = await select(0, head, true, slice.value, unbounded);
+      return { events: page.events.reverse() };
+    }
+    case "beforePosition":
+      return select(0, Math.min(head, cursor?.[0] ?? Number(slice.value)), true, size);
+    case "around": {
+      const at = await findPosition(deps.store, hot, slice.value.eventId, signal);
+      const before = await select(0, at, true, slice.value.before, unbounded);
+      const rest = await select(at, head, false, slice.value.after + 1, unbounded);
+      return { events: [...before.events.reverse(), ...rest.events] };
+    }
+    case "range":
+    case undefined: {
+      const from = slice.case === "range" ? Number(slice.value.from) : 0;
+      const to = Math.min(end, slice.case === "range" && slice.value.to !== undefined ? Number(slice.value.to) : end);
+      return request.descending
+        ? select(from, cursor?.[0] ?? to, true, size)
+        : select(cursor?.[0] ?? from, to, false, size);
+    }
+    default:
+      throw AppError.invalid([{ field: "slice", description: "is not known" }]);
+  }
+}
+
+function filterOf(request: GetEventsRequest): EventFilter {
+  const { types, includePlatform, createdFrom, createdBefore } = request;
+  return {
+    types,
+    includePlatform,
+    ...(createdFrom === undefined ? {} : { fromMs: timestampMs(createdFrom) }),
+    ...(createdBefore === undefined ? {} : { beforeMs: timestampMs(createdBefore) }),
+  };
+}
+
+function checkRequest(request: GetEventsRequest): void {
+  const rule = rules();
+  checkWorkspace(rule, request.workspaceId, true);
+  checkSessionId(rule, request.sessionId);
+  rule.check(request.types.length <= 100, "types", "must hold at most 100 types");
+  const { slice } = request;
+  const whole = slice.case === undefined || slice.case === "range";
+  rule.check(whole || !request.descending, "descending", "goes only with range or no slice");
+  if (slice.case === "last") {
+    rule.check(slice.value >= 1 && slice.value <= maxNeighbours, "last", `must be 1 to ${maxNeighbours}`);
+  }
+  if (slice.case === "range" && slice.value.to !== undefined) {
+    rule.check(slice.value.from <= slice.value.to, "range.to", "must not be before range.from");
+  }
+  if (slice.case === "around") {
+    rule.check(slice.value.eventId !== "", "around.event_id", "is required");
+    const total = slice.value.before + slice.value.after;
+    rule.check(total < maxNeighbours, "around", `before and after must be less than ${maxNeighbours} together`);
+  }
+  const single = slice.case === "last" || slice.case === "around";
+  rule.check(!single || request.pageToken === "", "page_token", `does not go with ${slice.case}`);
+  rule.done();
+}

@@ -1,0 +1,53 @@
+import { create } from "@bufbuild/protobuf";
+import { AppError, type MethodHandler, newId } from "@manyhands/kit";
+import { EventSchema, type SessionService } from "@manyhands/protocol";
+import type { Deps } from "../deps.ts";
+import { sessionToWire } from "../log/header-wire.ts";
+import { appendContext, checkSessionId, checkTitleAndMetadata, checkWorkspace, rules } from "./request-rules.ts";
+
+const maxPairs = 16;
+
+/** Changes title and metadata by `session.updated`; a change of nothing writes nothing. */
+export function updateSession(
+  deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
+): MethodHandler<typeof SessionService.method.updateSession> {
+  return async (request, context) => {
+    const { workspaceId, sessionId, title, metadata } = request;
+    const rule = rules();
+    checkWorkspace(rule, workspaceId, false);
+    checkSessionId(rule, sessionId);
+    checkTitleAndMetadata(rule, title ?? "", metadata, true);
+    rule.done();
+    const hot = await deps.cache.current(sessionId);
+    const before = hot.header;
+    if (before?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
+    const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
+    if ((title === undefined || title === before.title) && changed.length === 0) {
+      return { session: sessionToWire(sessionId, before) };
+    }
+    const event = create(EventSchema, {
+      id: newId("sevt"),
+      type: "session.updated",
+      payload: {
+        case: "sessionUpdated",
+        value: { metadata: Object.fromEntries(changed), ...(title === undefined ? {} : { title }) },
+      },
+    });
+    const { header } = await deps.log.append(
+      sessionId,
+      { events: [event], requestId: "", epoch: 0 },
+      appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
+      (current) => {
+        const merged = Object.values({ ...current.metadata, ...metadata }).filter((value) => value !== "");
+        const after = rules();
+        after.check(
+          merged.length <= maxPairs,
+          "metadata",
+          `would hold ${merged.length} pairs, at most ${maxPairs} are allowed`,
+        );
+        after.done();
+      },
+    );
+    return { session: sessionToWire(sessionId, header) };
+  };
+}

@@ -1,0 +1,34 @@
+/** Frames in JetStream. */
+import {
+  appendFrame,
+  type Bus,
+  createDirectReader,
+  followLog,
+  hasFrames,
+  purgeSession,
+  readFrameFromLeader,
+  readFrames,
+  subscribeTail,
+} from "@manyhands/bus";
+import type { EventStore } from "./event-store.ts";
+
+const readTimeoutMs = 5000;
+const purgeTimeoutMs = 30_000;
+
+/** The store on a connected bus whose streams were applied; `close` ends its reads. */
+export function createJetStreamEventStore(bus: Bus): EventStore & { close(): void } {
+  const reader = createDirectReader(bus);
+  return {
+    append: (frame, timeoutMs) => appendFrame(bus, frame, timeoutMs),
+    read: (sessionId, frames) => readFrames(reader, sessionId, frames, readTimeoutMs),
+    readFromLeader: async (sessionId, frame, timeoutMs) =>
+      (await readFrameFromLeader(bus, sessionId, frame, timeoutMs))?.payload,
+    exists: (sessionId) => hasFrames(bus, sessionId, readTimeoutMs),
+    purge: (sessionId) => purgeSession(bus, sessionId, purgeTimeoutMs),
+    tail: (sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame),
+    follow: (options) => followLog(bus, options),
+    available: () => bus.connected(),
+    onReconnect: (listener) => bus.onReconnect(listener),
+    close: () => reader.close(),
+  };
+}

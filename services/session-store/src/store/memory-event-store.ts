@@ -1,0 +1,78 @@
+/** Frames in memory: for tests and as the second witness of the contract. Nothing survives the process. */
+import type { EventStore, FrameToAppend, LogFollowerOptions, StoredFrame } from "./event-store.ts";
+
+/** A store of its own; asynchronous like the real one, so that orders of events are as adversarial. */
+export function createMemoryEventStore(): EventStore {
+  const sessions = new Map<string, Map<number, StoredFrame>>();
+  const log = new Map<number, StoredFrame>();
+  const tails = new Map<string, Set<(frame: StoredFrame) => void>>();
+  const followers = new Set<(frame: StoredFrame) => void>();
+  let sequence = 0;
+
+  const store = (frame: FrameToAppend): StoredFrame => {
+    sequence += 1;
+    const { sessionId, payload, position, count } = frame;
+    const stored = { sessionId, frame: frame.frame, payload: payload.slice(), position, count, sequence };
+    const frames = sessions.get(sessionId) ?? new Map<number, StoredFrame>();
+    sessions.set(sessionId, frames.set(frame.frame, stored));
+    log.set(sequence, stored);
+    for (const onFrame of [...(tails.get(sessionId) ?? []), ...followers]) queueMicrotask(() => onFrame(stored));
+    return stored;
+  };
+
+  return {
+    async append(frame) {
+      await turn();
+      if (sessions.get(frame.sessionId)?.has(frame.frame)) return { kind: "exists" };
+      return { kind: "stored", sequence: store(frame).sequence };
+    },
+    async read(sessionId, frames) {
+      await turn();
+      const found = frames.flatMap((frame) => sessions.get(sessionId)?.get(frame) ?? []);
+      return found.sort((a, b) => a.frame - b.frame);
+    },
+    async readFromLeader(sessionId, frame) {
+      await turn();
+      return sessions.get(sessionId)?.get(frame)?.payload;
+    },
+    async exists(sessionId) {
+      await turn();
+      return sessions.has(sessionId);
+    },
+    async purge(sessionId) {
+      await turn();
+      const frames = sessions.get(sessionId) ?? new Map<number, StoredFrame>();
+      const newest = Math.max(...frames.keys());
+      const gone = [...frames.values()].filter((frame) => frame.frame !== newest);
+      for (const frame of gone) {
+        frames.delete(frame.frame);
+        log.delete(frame.sequence);
+      }
+      return gone.length;
+    },
+    async tail(sessionId, onFrame) {
+      await turn();
+      const set = tails.get(sessionId) ?? new Set();
+      tails.set(sessionId, set.add(onFrame));
+      return () => {
+        set.delete(onFrame);
+        if (set.size === 0) tails.delete(sessionId);
+      };
+    },
+    async follow(options: LogFollowerOptions) {
+      await turn();
+      for (const frame of log.values()) if (frame.sequence >= options.fromSequence) options.onFrame(frame);
+      options.onCaughtUp();
+      const onFrame = (frame: StoredFrame) => options.onFrame(frame);
+      followers.add(onFrame);
+      return { stop: async () => void followers.delete(onFrame), failed: new Promise<never>(() => undefined) };
+    },
+    available: () => true,
+    onReconnect: () => () => undefined,
+  };
+}
+
+/** One turn of the event loop, as any real store takes. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
