@@ -64,5 +64,6 @@ export function readConfig(env: Env): Config {
     reader.problem("MH_MODEL_API_KEY must be one line");
   }
   reader.done();
-  return config;
+  // A deployment without a key may still mount the file, empty.
+  return config.model.apiKey?.isEmpty ? { ...config, model: { ...config.model, apiKey: undefined } } : config;
 }

@@ -167,9 +167,9 @@ function newOauth(checks: FieldChecks, auth: JsonReader, nowMs: number): ParsedA
     const endpointAuth = given.object("token_endpoint_auth");
     endpointAuth.only("type", "client_secret");
     const type = endpointAuth.oneOf("type", ENDPOINT_AUTHS) ?? "none";
-    secrets["refresh_token"] = new Secret(given.text("refresh_token", secretRule));
+    secrets.refresh_token = new Secret(given.text("refresh_token", secretRule));
     if (type !== "none") {
-      secrets["client_secret"] = new Secret(endpointAuth.text("client_secret", secretRule));
+      secrets.client_secret = new Secret(endpointAuth.text("client_secret", secretRule));
     } else {
       checks.rule(`${endpointAuth.path}.client_secret`, !endpointAuth.has("client_secret"), "has no place with none");
     }

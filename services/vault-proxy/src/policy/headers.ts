@@ -36,7 +36,7 @@ const UNSAFE_VALUE = /[\x00-\x08\x0a-\x1f\x7f]/;
 /** All headers but those of the connection, those it names, and every credential. */
 export function passHeaders(headers: RawHeaders): CleanHeaders {
   const named = new Set(
-    String(headers["connection"] ?? "")
+    String(headers.connection ?? "")
       .split(",")
       .map((name) => name.trim().toLowerCase()),
   );
