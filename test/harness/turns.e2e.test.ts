@@ -1,0 +1,173 @@
+import { connectBus, subscribeDeltas } from "@manyhands/bus";
+import { newId, silentLogger } from "@manyhands/kit";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { type Bed, createSession, isIdle, lastWords, log, logUntil, message, ofType, send, startBed } from "./bed.ts";
+
+const sleepy = `
+name: sleepy
+priority: 50
+match: { last_user_text: '\\bsleep for long\\b' }
+steps:
+  - emit: [{ text: "I sleep." }, { tool_use: { name: bash, input: { command: "sleep 30; echo awake" } } }]
+  - emit: [{ text: "Slept: {{tool_result}}" }]
+`;
+const writer = `
+name: writer
+priority: 50
+match: { last_user_text: '\\bwrite two files\\b' }
+steps:
+  - emit:
+      - tool_use: { name: write, input: { file_path: /workspace/one, content: "1" } }
+      - tool_use: { name: write, input: { file_path: /workspace/two, content: "2" } }
+  - emit: [{ text: "Written: {{tool_result}}" }]
+`;
+
+let bed: Bed;
+
+beforeAll(async () => {
+  let refusals = 1;
+  bed = await startBed(
+    { sleepy, writer },
+    {
+      onRequest: ({ body }) => {
+        const isRefused = Buffer.from(body ?? "").includes("be refused once") && refusals > 0;
+        if (isRefused) refusals -= 1;
+        return isRefused ? { status: 400 } : undefined;
+      },
+    },
+  );
+  await bed.startHarness();
+});
+afterAll(() => bed?.close());
+
+it("answers a message, previews it under the id of its event, and needs two appends", async () => {
+  const bus = await connectBus({ url: bed.nats.url, name: "test", logger: silentLogger() });
+  try {
+    const id = newId("sesn");
+    const heard: { id: string; kind: string | undefined; text: string }[] = [];
+    await subscribeDeltas(bus, id, ({ eventId, kind }) => {
+      heard.push({ id: eventId, kind: kind.case, text: kind.case === "text" ? kind.value.text : "" });
+    });
+    await createSession(bed, "Hello there", { tools: [] }, id);
+    const events = await logUntil(bed, id, isIdle());
+    expect(events.map((event) => event.type)).toEqual([
+      "session.created",
+      "user.message",
+      "brain.woken",
+      "session.status_running",
+      "span.model_request_start",
+      "agent.thinking",
+      "agent.message",
+      "span.model_request_end",
+      "session.usage",
+      "session.status_idle",
+    ]);
+    const [spoken] = ofType(events, "agent.message");
+    const preview = heard.filter((delta) => delta.id === spoken?.id);
+    expect(preview[0]?.kind).toBe("start");
+    expect(preview.map((delta) => delta.text).join("")).toBe(lastWords(events));
+    expect(new Set(events.slice(2).map((event) => event.at)).size).toBeLessThanOrEqual(2);
+  } finally {
+    await bus.close();
+  }
+});
+
+it("runs tools one after another, each once, in one hand", async () => {
+  const id = await createSession(bed, "Run 3 steps");
+  const events = await logUntil(bed, id, isIdle());
+  expect(lastWords(events)).toContain("Finished 3 steps. The log says:\n3");
+  expect(ofType(events, "hand.provisioned")).toHaveLength(1);
+  expect(ofType(events, "operation.dispatched").map((event) => event.operation_id)).toEqual(
+    ofType(events, "agent.tool_use").map((event) => event.id),
+  );
+  expect(ofType(events, "agent.tool_result").every((event) => event.outcome === "COMPLETED")).toBe(true);
+});
+
+it("runs parallel tools at the same time and answers in order", async () => {
+  const id = await createSession(bed, "Do it in parallel");
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "operation.dispatched")).toHaveLength(3);
+  const request = bed.model.requests.findLast((entry) => Buffer.from(entry.body).includes("Do it in parallel"));
+  const { messages } = JSON.parse(Buffer.from(request?.body ?? "").toString());
+  const results = messages
+    .at(-1)
+    .content.map((block: { content: { text: string }[] }) => block.content[0]?.text.trim());
+  expect(results).toEqual(["first", "second", "third"]);
+});
+
+it("goes on in the next turn with what was said before", async () => {
+  const id = await createSession(bed, "Hello");
+  await logUntil(bed, id, isIdle());
+  await send(bed, id, message("And again"));
+  const events = await logUntil(bed, id, isIdle(2));
+  expect(ofType(events, "brain.woken").map((event) => event.epoch)).toEqual([1, 2]);
+  expect(lastWords(events)).toContain("And again");
+});
+
+it("tries again when the model is overloaded, and says so", async () => {
+  const id = await createSession(bed, "be overloaded");
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "session.status_rescheduled").map((event) => event.attempt)).toEqual([1, 2]);
+  expect(ofType(events, "session.error").map((event) => event.error.type)).toEqual([
+    "model_overloaded_error",
+    "model_overloaded_error",
+  ]);
+  expect(lastWords(events)).toContain("Now it works");
+});
+
+it.each(["cut", "midstream", "malformed", "internal"])("asks again after a broken stream: %s", async (how) => {
+  const id = await createSession(bed, `demo error: ${how}`);
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "span.model_request_end").map((event) => event.is_error)).toEqual([true, false]);
+  expect(ofType(events, "agent.message")).toHaveLength(1);
+});
+
+it("ends the turn, not the session, when the model refuses the request", async () => {
+  const id = await createSession(bed, "be refused once");
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("retries_exhausted");
+  await send(bed, id, message("Hello"));
+  expect(lastWords(await logUntil(bed, id, isIdle(2)))).toContain("Hello");
+});
+
+it("stops a running tool within a second when the user interrupts", async () => {
+  const id = await createSession(bed, "sleep for long");
+  await logUntil(bed, id, (events) => events.some((event) => event.type === "operation.dispatched"));
+  const startedMs = performance.now();
+  await send(bed, id, { id: newId("sevt"), type: "user.interrupt" });
+  const events = await logUntil(bed, id, isIdle());
+  expect(performance.now() - startedMs).toBeLessThan(1_500);
+  const [result] = ofType(events, "agent.tool_result");
+  expect(result).toMatchObject({ is_error: true });
+  expect(JSON.stringify(result?.content)).toContain("Interrupted by the user");
+  expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
+  await send(bed, id, message("Hello"));
+  await logUntil(bed, id, isIdle(2));
+});
+
+it("asks before a tool whose policy says so, runs what is allowed, and tells the model what is denied", async () => {
+  const tools = [
+    { type: "agent_toolset_20260401", configs: [{ name: "write", permission_policy: { type: "always_ask" } }] },
+  ];
+  const id = await createSession(bed, "write two files", { tools });
+  const asked = await logUntil(bed, id, isIdle());
+  const uses = ofType(asked, "agent.tool_use").map((event) => event.id);
+  expect(ofType(asked, "session.status_idle")[0]?.stop_reason).toEqual({ type: "requires_action", event_ids: uses });
+  expect(ofType(asked, "hand.provisioned")).toEqual([]);
+
+  const [first = "", second = ""] = uses;
+  await send(bed, id, { id: newId("sevt"), type: "user.tool_confirmation", tool_use_id: first, result: "allow" });
+  const half = await logUntil(bed, id, isIdle(2));
+  expect(ofType(half, "session.status_idle")[1]?.stop_reason).toEqual({ type: "requires_action", event_ids: [second] });
+
+  const denial = { tool_use_id: second, result: "deny", deny_message: "one is enough" } as const;
+  await send(bed, id, { id: newId("sevt"), type: "user.tool_confirmation", ...denial });
+  const events = await logUntil(bed, id, isIdle(3));
+  expect(ofType(events, "operation.dispatched").map((event) => event.operation_id)).toEqual([first]);
+  expect(JSON.stringify(ofType(events, "agent.tool_result")[1])).toContain("one is enough");
+  expect(ofType(events, "session.status_idle")[2]?.stop_reason.type).toBe("end_turn");
+});
+
+it("wakes nothing for a session that does not exist", async () => {
+  await expect(log(bed, "sesn_nobody")).rejects.toMatchObject({ kind: "notFound" });
+});
