@@ -148,7 +148,7 @@ it("previews fold in the official accumulator to exactly the final message", asy
 it("a session that runs is neither archived nor deleted, and is asked once", async () => {
   const session = await newSession();
   const stream = await client.beta.sessions.events.stream(session.id);
-  await say(session.id, "Think hard about it");
+  await say(session.id, "Run 10 steps");
   requests = [];
   await expect(client.beta.sessions.archive(session.id)).rejects.toMatchObject({
     status: expect.toSatisfy((code) => code === 400 || code === 409),

@@ -5,11 +5,13 @@
  * F1: positions go out in order, each once. F2: the wait between two tries grows and every wait ends with the signal.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type AppError, backoffMs, type CallOptions, type RpcClient, toAppError } from "@manyhands/kit";
-import type { Delta, Event, SessionService } from "@manyhands/protocol";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type AppError, backoffMs, type CallOptions, newId, type RpcClient, toAppError } from "@manyhands/kit";
+import { type Delta, type Event, EventSchema, type SessionService } from "@manyhands/protocol";
 
-/** What a follower gets. */
-export type Followed = { readonly event: Event } | { readonly delta: Delta };
+/** What a follower gets; `caughtUp` says that from here on everything is live. */
+export type Followed = { readonly event: Event } | { readonly delta: Delta } | { readonly caughtUp: true };
 
 /** What to follow. */
 export type FollowOptions = {
@@ -41,12 +43,15 @@ export async function* follow(
           yield { event: item.value };
           if (item.value.type === "session.deleted") return;
         } else if (item.case === "delta") yield { delta: item.value };
+        else if (item.case === "caughtUp") yield { caughtUp: true };
       }
     } catch (thrown) {
       if (options.signal.aborted) return;
       const error = toAppError(thrown);
-      // Deleted between two looks: its stream is over, which is no error.
-      if (error.kind === "notFound") return;
+      if (error.kind === "notFound") {
+        yield { event: deletion(next) };
+        return;
+      }
       if (!passes(error) || failures + 1 >= MAX_TRIES_IN_A_ROW) throw error;
     }
     failures += 1;
@@ -67,6 +72,17 @@ function watch(sessions: Pick<RpcClient<typeof SessionService>, "watchEvents">, 
     },
     { ...options.rpc, signal: options.signal, deadlineMs: Number.POSITIVE_INFINITY },
   );
+}
+
+/** The session was there and is gone: deleted between two looks, and its own last event went with its log. */
+function deletion(position: bigint): Event {
+  return create(EventSchema, {
+    id: newId("sevt"),
+    type: "session.deleted",
+    position,
+    createdAt: timestampFromMs(Date.now()),
+    payload: { case: "sessionDeleted", value: {} },
+  });
 }
 
 /** `exhausted` is session-store dropping a slow reader: by then this one is ready again, so it goes on where it was. */

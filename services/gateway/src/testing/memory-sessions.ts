@@ -109,6 +109,7 @@ export function createMemorySessions(): MemorySessions {
       const log = logOf(sessionId, workspaceId);
       const from = start.case === "fromPosition" ? Number(start.value) : log.events.length;
       const queue: Item[] = log.events.slice(from).map((event) => ({ item: { case: "event", value: event } }));
+      queue.push({ item: { case: "caughtUp", value: { headPosition: BigInt(log.events.length) } } });
       yield* live(log, queue, signal);
     },
   });
