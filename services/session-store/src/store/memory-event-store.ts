@@ -72,7 +72,7 @@ export function createMemoryEventStore(): EventStore {
   };
 }
 
-/** One turn of the event loop, as any real store takes. */
+/** One turn of the event loop, which every real store takes too. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
