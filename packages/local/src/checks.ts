@@ -23,7 +23,7 @@ export function toolEnv(): NodeJS.ProcessEnv {
 export async function allChecks(): Promise<Check[]> {
   const tag = await lastReleaseTag();
   return [
-    command("format and lint", "biome", ["ci", "--colors=off", "."]),
+    command("format and lint", "biome", ["ci", "--colors=off", "--reporter=summary", "."]),
     command("types", "tsc", ["--noEmit", "-p", "tsconfig.json"]),
     command("proto lint", "buf", ["lint"], "proto"),
     command("proto format", "buf", ["format", "--diff", "--exit-code"], "proto"),

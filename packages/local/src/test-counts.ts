@@ -30,9 +30,14 @@ const MAX_MESSAGE_LINES = 25;
 /** Every failure readably, then the closing line `N passed, N failed` (`, N skipped`). */
 export function summary({ passed, failed, skipped, failures }: Counts): string {
   const blocks = failures.map(({ name, message }) => {
-    const lines = message.trimEnd().split("\n").slice(0, MAX_MESSAGE_LINES);
+    const lines = message.trimEnd().split("\n").filter(isOurs).slice(0, MAX_MESSAGE_LINES);
     return `FAILED ${name}\n${lines.map((line) => `    ${line}`).join("\n")}\n`;
   });
   const skippedPart = skipped === 0 ? "" : `, ${skipped} skipped`;
   return `\n${blocks.join("\n")}${blocks.length === 0 ? "" : "\n"}${passed} passed, ${failed} failed${skippedPart}\n`;
+}
+
+/** Frames inside the test runner and Node say nothing about the failure. */
+function isOurs(line: string): boolean {
+  return !/^\s+at .*(node_modules|node:internal|new Promise \(<anonymous>\))/.test(line);
 }
