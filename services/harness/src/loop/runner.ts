@@ -7,6 +7,7 @@
 import {
   type Action,
   buildModelRequest,
+  type Call,
   closedRequest,
   type EventDraft,
   emptyState,
@@ -62,6 +63,8 @@ export class Runner {
   private isFenced = false;
   private isDraining = false;
   private newsHead = 0;
+  /** How often operations were sent that were proved not to have started, by id. */
+  private readonly sends = new Map<string, number>();
 
   constructor(sessionId: string, ports: RunnerPorts, warm?: WarmSession) {
     this.sessionId = sessionId;
@@ -140,8 +143,8 @@ export class Runner {
         return "waited";
       case "operate":
         if (!(await this.flush())) return "waited";
-        for (const call of action.start) this.tasks.operate(call, this.held, "start");
-        for (const call of action.follow) this.tasks.operate(call, this.held, "follow");
+        for (const call of action.start) this.operate(call, "start");
+        for (const call of action.follow) this.operate(call, this.sends.has(call.id) ? "start" : "follow");
         return "waited";
       case "cancel":
         if (!(await this.flush())) return "waited";
@@ -254,13 +257,21 @@ export class Runner {
     });
   }
 
-  /** Proved not started: the same intent, once more, under the same id. */
+  /** Proved not started: its intent is in the log already, so only the session has to be taken before it is sent. */
   private sendAgain(operationId: string): void {
     const state = this.expected();
     const call = state.phase === "acting" ? state.calls.find((one) => one.id === operationId) : undefined;
     if (call?.progress.at !== "dispatched") return;
-    const { handId, attempt } = call.progress;
-    this.decide([{ type: "operation.dispatched", operation_id: operationId, hand_id: handId, attempt: attempt + 1 }]);
+    this.sends.set(operationId, (this.sends.get(operationId) ?? call.progress.attempt) + 1);
+    this.decide([]);
+  }
+
+  private operate(call: Call, mode: "start" | "follow"): void {
+    const { progress } = call;
+    const attempt = this.sends.get(call.id);
+    const counted =
+      progress.at === "dispatched" && attempt !== undefined ? { ...call, progress: { ...progress, attempt } } : call;
+    this.tasks.operate(counted, this.held, mode);
   }
 
   private fail(key: string, error: AppError): void {

@@ -246,7 +246,7 @@ export type OperationDispatched = Message<"manyhands.events.v1.OperationDispatch
   handId: string;
 
   /**
-   * Attempt under the same operation id, 1 for the first; more only where not-started was proved.
+   * Always 1: an operation proved not to have started is sent again under this same intent.
    *
    * @generated from field: uint32 attempt = 3;
    */
