@@ -18,9 +18,21 @@ export type Config = {
   readonly git: { readonly listen: string };
 };
 
+const anthropicUrl = "https://api.anthropic.com";
+
 /** Reads the settings; throws a ConfigError with every problem at once. */
 export function readConfig(env: Env): Config {
   const reader = readEnv(env);
+  const secret = reader.optionalSecret("MH_MODEL_API_KEY", {
+    doc: "Key of the model API, added to each request outside of harness and sandbox.",
+  });
+  // A deployment without a key may still mount the file, empty.
+  const apiKey = secret?.isEmpty ? undefined : secret;
+  const demoUrl = reader.url("MH_DEMO_MODEL_URL", {
+    default: anthropicUrl,
+    protocols: ["https:", "http:"],
+    doc: "Base URL of a demo model, used when there is neither a key nor MH_MODEL_UPSTREAM_URL.",
+  });
   const config: Config = {
     service: readServiceConfig(reader),
     natsUrl: reader.string("MH_NATS_URL", {
@@ -45,13 +57,11 @@ export function readConfig(env: Env): Config {
         doc: "Where the model proxy listens (HTTP); the harness sends its model requests here.",
       }),
       upstreamUrl: reader.url("MH_MODEL_UPSTREAM_URL", {
-        default: "https://api.anthropic.com",
+        default: apiKey === undefined ? demoUrl : anthropicUrl,
         protocols: ["https:", "http:"],
         doc: "Base URL of the model API that requests are sent on to.",
       }),
-      apiKey: reader.optionalSecret("MH_MODEL_API_KEY", {
-        doc: "Key of the model API, added to each request outside of harness and sandbox.",
-      }),
+      apiKey,
     },
     git: {
       listen: reader.address("MH_GIT_LISTEN", {
@@ -60,10 +70,9 @@ export function readConfig(env: Env): Config {
       }),
     },
   };
-  if (config.model.apiKey && /[\r\n\0]/.test(config.model.apiKey.reveal())) {
+  if (apiKey && /[\r\n\0]/.test(apiKey.reveal())) {
     reader.problem("MH_MODEL_API_KEY must be one line");
   }
   reader.done();
-  // A deployment without a key may still mount the file, empty.
-  return config.model.apiKey?.isEmpty ? { ...config, model: { ...config.model, apiKey: undefined } } : config;
+  return config;
 }
