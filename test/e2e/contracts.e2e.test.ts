@@ -1,6 +1,5 @@
 /** Each service against its proto, from outside, by a client that knows nothing but reflection. */
 import { type Platform, startPlatform } from "@manyhands/local";
-import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bufCurl } from "../support/run-process.ts";
 
@@ -101,17 +100,17 @@ describe("contracts", () => {
 
   it("flips health to NOT_SERVING on SIGTERM before the port closes", async () => {
     for (const service of services) {
-      const watch = bufCurl(platform.devJson.grpc[service.key], ["grpc.health.v1.Health/Watch"], {});
-      const stopped = eventually(
-        async () =>
-          expect(
-            (await bufCurl(platform.devJson.grpc[service.key], ["grpc.health.v1.Health/Check"], {})).stdout,
-          ).toContain("SERVING"),
-        { timeoutMs: 10_000 },
+      const terminated = { once: false };
+      const { stdout } = await bufCurl(
+        platform.devJson.grpc[service.key],
+        ["grpc.health.v1.Health/Watch"],
+        {},
+        (text) => {
+          if (terminated.once || !text.includes("SERVING")) return;
+          terminated.once = true;
+          platform.kill(service.name, 1, "SIGTERM");
+        },
       );
-      await stopped;
-      platform.kill(service.name, 1, "SIGTERM");
-      const { stdout } = await watch;
       expect(stdout, service.name).toContain("NOT_SERVING");
     }
   });

@@ -64,7 +64,7 @@ export async function startBed(
       MH_MODEL_UPSTREAM_URL: model.url,
       MH_MODEL_API_KEY: "test",
     }),
-    run("sandbox-manager", { MH_SESSION_STORE_ADDR, MH_HAND_DRIVER: "virtual" }),
+    run("sandbox-manager", { MH_SESSION_STORE_ADDR, MH_HAND_DRIVER: "virtual", MH_HAND_CAPACITY: "200" }),
   ]);
   const sessions = createRpcClient(SessionService, { address: MH_SESSION_STORE_ADDR, defaultDeadlineMs: 20_000 });
   const harnessEnv = {

@@ -15,7 +15,7 @@ const maxOutputBytes = 4 * 1024 * 1024;
 export function runProcess(
   command: string,
   args: readonly string[],
-  options: { timeoutMs: number; env?: NodeJS.ProcessEnv; cwd?: string },
+  options: { timeoutMs: number; env?: NodeJS.ProcessEnv; cwd?: string; onOutput?: (stdout: string) => void },
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
@@ -29,6 +29,7 @@ export function runProcess(
     for (const name of ["stdout", "stderr"] as const) {
       child[name].on("data", (chunk: Buffer) => {
         if (text[name].length < maxOutputBytes) text[name] += chunk.toString("utf8");
+        if (name === "stdout") options.onOutput?.(text.stdout);
       });
     }
     child.once("error", reject);
@@ -42,12 +43,20 @@ export function runCommand(args: readonly string[], timeoutMs: number): Promise<
   return runProcess(process.execPath, ["--conditions=source", cli, ...args], { timeoutMs });
 }
 
-/** `buf curl` over cleartext HTTP/2 against one address. */
-export function bufCurl(address: string, args: readonly string[], data?: object): Promise<Ended> {
+/** `buf curl` over cleartext HTTP/2 against one address; `onOutput` sees what it has printed so far. */
+export function bufCurl(
+  address: string,
+  args: readonly string[],
+  data?: object,
+  onOutput?: (stdout: string) => void,
+): Promise<Ended> {
   const common = ["curl", "--http2-prior-knowledge", "--protocol", "grpc"];
   const body = data === undefined ? [] : ["--data", JSON.stringify(data)];
   const [target = "", ...flags] = args;
   const url = target === "" ? `http://${address}` : `http://${address}/${target}`;
   const buf = path.join(root, "node_modules/.bin/buf");
-  return runProcess(buf, [...common, ...flags, ...body, url], { timeoutMs: 20_000 });
+  return runProcess(buf, [...common, ...flags, ...body, url], {
+    timeoutMs: 20_000,
+    ...(onOutput === undefined ? {} : { onOutput }),
+  });
 }
