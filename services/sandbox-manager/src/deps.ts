@@ -23,7 +23,9 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
   const dial = overrides.dial ?? openDialer(config, shell);
-  const chosen = await chooseDrivers(config, instanceId, logger, dial);
+  const store = overrides.store ?? (await openStore(config, shell));
+  const names = { instance: instanceId, platform: await store.platformId() };
+  const chosen = await chooseDrivers(config, names, logger, dial);
   logger.info({ driver: chosen.defaultDriver, reason: chosen.reason }, "hands are made by this driver");
   for (const driver of chosen.drivers.values()) lifecycle.onStop(`${driver.name} driver`, () => driver.close());
   const peers = createPeers();
@@ -32,7 +34,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     managerId: instanceId,
     drivers: chosen.drivers,
     defaultDriver: chosen.defaultDriver,
-    store: overrides.store ?? (await openStore(config, shell)),
+    store,
     peers,
     limits: config.limits,
     clock: systemClock,

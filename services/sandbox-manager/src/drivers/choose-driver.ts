@@ -21,20 +21,23 @@ export type ChosenDrivers = {
   readonly reports: readonly DriverReport[];
 };
 
+/** Who makes the hands: this manager, and the platform it belongs to. */
+export type ManagerNames = { readonly instance: string; readonly platform: string };
+
 /** Opens what the configuration allows. A driver that was asked for by name and does not work is an error, never a weaker one in its place. */
 export async function chooseDrivers(
   config: Config,
-  instance: string,
+  names: ManagerNames,
   logger: Logger,
   dial: TunnelDialer | undefined,
 ): Promise<ChosenDrivers> {
   const drivers = new Map<string, Driver>();
   const { driver: choice } = config;
-  const virtual = createVirtualDriver(instance, () => systemClock.nowMs());
+  const virtual = createVirtualDriver(names.instance, () => systemClock.nowMs());
   const problem =
     choice === "virtual"
       ? "not asked for (MH_HAND_DRIVER=virtual)"
-      : await openDocker(config, instance, logger, dial, drivers);
+      : await openDocker(config, names, logger, dial, drivers);
   if (choice === "docker" && problem) throw new Error(`MH_HAND_DRIVER=docker, but ${problem}`);
   // Only where it was chosen: a recipe must not be able to ask for less isolation than this machine gives.
   if (choice === "virtual" || (choice === "auto" && problem)) drivers.set(virtual.name, virtual);
@@ -65,7 +68,7 @@ export async function chooseDrivers(
 /** Empty when it works, else why not. */
 async function openDocker(
   config: Config,
-  instance: string,
+  { instance, platform }: ManagerNames,
   logger: Logger,
   dial: TunnelDialer | undefined,
   drivers: Map<string, Driver>,
@@ -78,6 +81,7 @@ async function openDocker(
       image,
       agentPath,
       instance,
+      platform,
       logger,
       ...(dial ? { dial } : {}),
     });

@@ -2,6 +2,11 @@ import type { HandRecord, StoredHand } from "./hand-record.ts";
 
 /** Where hand records are kept, shared by all managers. Every write is a compare-and-swap. */
 export type HandStore = {
+  /**
+   * Names the platform whose records these are: the same for all managers that share them, and for no other. Several
+   * platforms may use one engine; this keeps each from taking the other's containers for orphans.
+   */
+  platformId(): Promise<string>;
   /** The record of a session's hand of this name. */
   current(sessionId: string, name: string): Promise<StoredHand | undefined>;
   /** The record of this hand; of a hand that was replaced, its successor's (the ids differ). */

@@ -1,10 +1,12 @@
 import type { KvBucket } from "@manyhands/bus";
+import { AppError, newId } from "@manyhands/kit";
 import { type HandRecord, parseHandRecord, type StoredHand } from "./hand-record.ts";
 import type { HandStore } from "./hand-store.ts";
 
 /**
- * Records in a key-value bucket: `session.<session>.<name>` holds the record, `id.<hand>` the key it is under. The id
- * is written first: an id that leads nowhere is harmless, a record that its id does not find would not be.
+ * Records in a key-value bucket: `session.<session>.<name>` holds the record, `id.<hand>` the key it is under, and
+ * `platform` the platform's id. The key is written before the record: a key that leads nowhere is harmless, a record
+ * that its hand's id does not find would not be.
  */
 export function createKvHandStore(bucket: KvBucket): HandStore {
   const find = async (key: string): Promise<StoredHand | undefined> => {
@@ -12,6 +14,13 @@ export function createKvHandStore(bucket: KvBucket): HandStore {
     return entry && { record: parseHandRecord(entry.value), revision: entry.revision };
   };
   return {
+    async platformId() {
+      const made = Buffer.from(newId("plat"));
+      if ((await bucket.create("platform", made)) !== undefined) return made.toString("utf8");
+      const entry = await bucket.get("platform");
+      if (!entry) throw AppError.unavailable("PLATFORM_ID_UNREADABLE", "the platform's id is there and cannot be read");
+      return Buffer.from(entry.value).toString("utf8");
+    },
     current: (sessionId, name) => find(recordKey(sessionId, name)),
     async byId(handId) {
       const entry = await bucket.get(`id.${handId}`);

@@ -1,3 +1,4 @@
+import { newId } from "@manyhands/kit";
 import type { HandRecord, StoredHand } from "./hand-record.ts";
 import type { HandStore } from "./hand-store.ts";
 
@@ -5,8 +6,12 @@ import type { HandStore } from "./hand-store.ts";
 export function createMemoryHandStore(): HandStore {
   const records = new Map<string, StoredHand>();
   const keyOfHand = new Map<string, string>();
+  const platformId = newId("plat");
   let lastRevision = 0;
   return {
+    async platformId() {
+      return platformId;
+    },
     async current(sessionId, name) {
       return records.get(key(sessionId, name));
     },

@@ -20,6 +20,8 @@ export type DockerDriverOptions = {
   readonly agentPath: string;
   /** Names this manager to the agents. */
   readonly instance: string;
+  /** Names the platform: containers of other platforms on the same engine are none of ours. */
+  readonly platform: string;
   readonly logger: Logger;
   readonly dial?: TunnelDialer;
 };
@@ -32,10 +34,10 @@ export const DOCKER_NOT_ISOLATED = [
 
 /** Hands as containers with a resident agent. Resolves when the engine answers and knows the image; rejects in words otherwise. */
 export async function createDockerDriver(options: DockerDriverOptions): Promise<Driver> {
-  const { socketPath, image: defaultImage, agentPath, instance, logger, dial } = options;
+  const { socketPath, image: defaultImage, agentPath, instance, platform, logger, dial } = options;
   const docker = new Docker({ socketPath });
   const info: unknown = await docker.info();
-  const place = `docker:${engineId(info)}`;
+  const place = `docker:${engineId(info)}:${platform}`;
   await docker.getImage(defaultImage).inspect();
   let volume: Promise<string> | undefined;
   const agentVolume = () => {
@@ -134,7 +136,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     destroy,
     async list() {
       const containers = await docker
-        .listContainers({ all: true, filters: { label: [LABEL.hand] } })
+        .listContainers({ all: true, filters: { label: [LABEL.hand, `${LABEL.place}=${place}`] } })
         .catch((error: unknown) => {
           throw engineError(error);
         });
