@@ -2,12 +2,14 @@
  * The HTTP application: order of the hooks, one answer per operation of the table, and Anthropic-shaped errors for
  * everything else that can arrive. No request ends in 500 because of what a client sent.
  */
+
 import { AppError, type CallOptions, newId, type Shell, toAppError } from "@manyhands/kit";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import type { Caller } from "./api-keys.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
 import { authenticate } from "./http/auth.ts";
+import { answerBrokenRequest } from "./http/broken-request.ts";
 import type { Call } from "./http/call.ts";
 import { errorAnswer } from "./http/error-answer.ts";
 import { parseJsonBody } from "./http/json-body.ts";
@@ -55,6 +57,7 @@ export function createApp(config: Config, deps: Deps, shell: Shell): FastifyInst
       // Parsed by `parseQuery`, which knows how the official clients write lists.
       querystringParser: () => ({}),
     },
+    clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => answerError(error, request, reply),
   });
   app.decorateRequest("goneSignal", undefined);

@@ -123,16 +123,26 @@ describe("what a client can send never ends in 500", () => {
     expect(await problem(await gateway.fetch(path, { method }))).toMatchObject({ status, type });
   });
 
-  test("a broken HTTP request is answered and the next one is served", async () => {
+  test.each([
+    ["a bad header", "GET / HTTP/1.1\r\nbad header\r\n\r\n", 400],
+    ["no HTTP at all", "\x16\x03\x01 hello\r\n\r\n", 400],
+    ["headers of 64 KiB", `GET / HTTP/1.1\r\nx: ${"y".repeat(65_536)}\r\n\r\n`, 431],
+  ])("%s is answered, and the next request is served", async (_name, bytes, status) => {
     const port = Number(new URL(gateway.url).port);
     const answer = await new Promise<string>((resolve, reject) => {
-      const socket = connect(port, "127.0.0.1", () => socket.write("GET / HTTP/1.1\r\nbad header\r\n\r\n"));
+      const socket = connect(port, "127.0.0.1", () => socket.write(bytes));
       let text = "";
-      socket.on("data", (chunk) => (text += chunk.toString()));
+      socket.on("data", (chunk) => {
+        text += chunk.toString();
+      });
       socket.on("close", () => resolve(text));
       socket.on("error", reject);
     });
-    expect(answer).toMatch(/^HTTP\/1\.1 400/);
+    expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(JSON.parse(answer.split("\r\n\r\n")[1] ?? "")).toMatchObject({
+      type: "error",
+      error: { type: "invalid_request_error" },
+    });
     expect((await gateway.fetch("/")).status).toBe(200);
   });
 
