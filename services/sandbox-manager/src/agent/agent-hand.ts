@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { AppError, type Logger, newId } from "@manyhands/kit";
 import type { Hand } from "../drivers/driver.ts";
+import { handLost } from "../drivers/hand-lost.ts";
 import { type AgentChannel, openChannel } from "./channel.ts";
 import { createTunnel } from "./tunnel.ts";
 
@@ -38,7 +39,7 @@ export async function createAgentHand(options: AgentHandOptions): Promise<Hand> 
     if (detached) return;
     if (error.kind === "fenced") return lost.abort(error);
     const explained = explainLoss?.().catch(() => undefined) ?? Promise.resolve(undefined);
-    void explained.then((why) => lost.abort(why ? AppError.unavailable("HAND_LOST", why, error) : error));
+    void explained.then((why) => lost.abort(why ? handLost(why, error) : error));
   };
   channel = await openChannel({
     stream,

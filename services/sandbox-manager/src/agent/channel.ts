@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import { AppError, type Logger } from "@manyhands/kit";
 import type { OperationPart, OperationSpec, OperationState, StartedOperation } from "../drivers/driver.ts";
+import { handLost, neverSent } from "../drivers/hand-lost.ts";
 import { CLEAR_LINE, createFrameDecoder, encodeFrame } from "./frames.ts";
 import {
   BODY_CHUNK_BYTES,
@@ -82,7 +83,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
   const request = (id: number, frames: readonly Buffer[]): Promise<Answer> =>
     new Promise((resolve, reject) => {
       if (ended) {
-        reject(ended);
+        reject(neverSent(ended));
         return;
       }
       const timer = setTimeout(() => {
@@ -120,7 +121,8 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
     const frameEpoch = fields.u32();
     const id = fields.u32();
     if (type === FROM_AGENT.damaged) return repeat();
-    if (frameEpoch > epoch && welcomed) return end(taken());
+    // A refusal only says that somebody tried; any other answer, that the agent obeys a newer manager.
+    if (frameEpoch > epoch && welcomed && type !== FROM_AGENT.refused) return end(taken());
     if (frameEpoch !== epoch) return; // every manager attached to the hand hears everything; this is another's
     switch (type) {
       case FROM_AGENT.output:
@@ -227,11 +229,6 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
     },
     end,
   };
-}
-
-/** The hand is gone or out of reach; whatever ran in it has an unknown end. */
-export function handLost(message: string, cause?: unknown): AppError {
-  return AppError.unavailable("HAND_LOST", message, cause);
 }
 
 /** Every manager attached to a hand hears the agent; an answer to a newer one is how the former learns of it. */

@@ -1,6 +1,7 @@
 /** One tool call in a held hand: admitted, started or found, followed, and put into words. */
 import { AppError, toAppError } from "@manyhands/kit";
 import type { Hand, OperationPart, OperationState } from "../drivers/driver.ts";
+import { wasNeverSent } from "../drivers/hand-lost.ts";
 import { boundedText } from "../tools/bounded-text.ts";
 import { inputHash } from "../tools/input-hash.ts";
 import { type CollectedOutput, createOutputCollector } from "../tools/output-collector.ts";
@@ -47,6 +48,7 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
   const timeoutMs =
     tool.timeoutMs === undefined && call.timeoutMs === undefined ? defaultTimeoutMs : Math.min(asked, maxTimeoutMs);
   const hash = inputHash(call.name, call.input);
+  const known = held.calls.has(call.operationId);
   try {
     const prepared = await prepare(hand, call.operationId, tool);
     if (!("kind" in prepared)) {
@@ -59,7 +61,7 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
     yield { type: "started", attached: started.existing };
     yield* follow(started.parts, tool, 0, isStreamed(prepared.kind));
   } catch (error) {
-    yield { type: "result", result: endOf(held, call.operationId, error) };
+    yield { type: "result", result: endOf(held, call.operationId, error, known) };
   }
 }
 
@@ -83,7 +85,7 @@ export async function* followOperation(held: HeldHand, operationId: string, from
     yield { type: "started", attached: true };
     yield* follow(parts, held.calls.get(operationId) ?? PLAIN, fromOffset, true);
   } catch (error) {
-    yield { type: "result", result: endOf(held, operationId, error) };
+    yield { type: "result", result: endOf(held, operationId, error, held.calls.has(operationId)) };
   } finally {
     held.running--;
   }
@@ -154,9 +156,10 @@ function notStarted(): Result {
 }
 
 /** A loss of the hand is an outcome; everything else stays an error of the call. */
-function endOf(held: HeldHand, operationId: string, error: unknown): Result {
+function endOf(held: HeldHand, operationId: string, error: unknown, knownBefore: boolean): Result {
   const failure = toAppError(error);
   if (failure.reason !== "HAND_LOST") throw failure;
-  const mayHaveRun = held.calls.has(operationId) || !held.knowsAll;
+  const mayHaveRun = knownBefore || !held.knowsAll || !wasNeverSent(failure);
+  if (!mayHaveRun) held.calls.delete(operationId);
   return lostResult(failure.message, mayHaveRun);
 }

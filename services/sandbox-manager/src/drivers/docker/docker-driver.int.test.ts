@@ -1,9 +1,9 @@
-import { silentLogger } from "@manyhands/kit";
+import { newId, silentLogger } from "@manyhands/kit";
 import Docker from "dockerode";
 import { beforeAll } from "vitest";
+import { agentBinary, BUSYBOX_IMAGE, DEBIAN_IMAGE, ensureTestImages } from "../../testing/test-images.ts";
 import { describeDriver } from "../driver.contract.ts";
 import { createDockerDriver } from "./docker-driver.ts";
-import { agentBinary, BUSYBOX_IMAGE, DEBIAN_IMAGE, ensureTestImages } from "./test-images.ts";
 
 const socketPath = "/var/run/docker.sock";
 
@@ -18,6 +18,7 @@ for (const image of [BUSYBOX_IMAGE, DEBIAN_IMAGE]) {
       image,
       agentPath: await agentBinary(),
       instance: "contract",
+      platform: newId("plat"),
       logger: silentLogger(),
     }),
   );

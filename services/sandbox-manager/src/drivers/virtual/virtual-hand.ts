@@ -1,6 +1,7 @@
-import { AppError } from "@manyhands/kit";
+import { toAppError } from "@manyhands/kit";
 import { Bash, type ExecOptions } from "just-bash";
 import type { Hand, OperationSpec } from "../driver.ts";
+import { handLost, neverSent } from "../hand-lost.ts";
 import { fileAction } from "./virtual-files.ts";
 import { createLedger, type Ending, partsOf } from "./virtual-operations.ts";
 
@@ -94,7 +95,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
   };
 
   const check = () => {
-    if (lost.signal.aborted) throw lost.signal.reason;
+    if (lost.signal.aborted) throw neverSent(toAppError(lost.signal.reason));
   };
 
   const hand: Hand = {
@@ -132,7 +133,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
   };
   return {
     hand,
-    end: () => lost.abort(AppError.unavailable("HAND_LOST", "the virtual hand was destroyed")),
+    end: () => lost.abort(handLost("the virtual hand was destroyed")),
   };
 }
 

@@ -13,7 +13,7 @@ export const BUSYBOX_IMAGE = "manyhands/hand-busybox:test";
 /** Debian with bash, git and python3, as `npm start` makes it. */
 export const DEBIAN_IMAGE = "manyhands/hand:dev";
 
-const serviceDir = join(import.meta.dirname, "../../..");
+const serviceDir = join(import.meta.dirname, "../..");
 const BUSYBOX_PLACES = ["/bin/busybox", "/usr/bin/busybox"];
 
 /** Compiles the agent once per source and returns its path. */
