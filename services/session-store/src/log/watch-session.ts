@@ -41,6 +41,8 @@ export interface WatchDeps {
   readonly maxBufferedBytes: number;
 }
 
+const retryReadMs = 500;
+
 type Buffered = { readonly frame: StoredFrame } | { readonly delta: Delta };
 
 /** Items until the session is deleted, the signal aborts, or the reader is too slow. */
@@ -50,7 +52,7 @@ export async function* watchSession(
   signal: AbortSignal,
 ): AsyncGenerator<WatchItem> {
   const buffer = createWatchBuffer<Buffered>(deps.maxBufferedFrames, deps.maxBufferedBytes);
-  const state: State = { live: false, overflowed: false, suspect: false };
+  const state: State = { overflowed: false, suspect: false };
   const stops: (() => void)[] = [];
   try {
     stops.push(await deps.store.tail(query.hot.sessionId, (frame) => onFrame(buffer, state, frame)));
@@ -67,8 +69,6 @@ export async function* watchSession(
 }
 
 interface State {
-  /** True from the caught-up marker on. */
-  live: boolean;
   /** A frame found no room. */
   overflowed: boolean;
   /** The tail may have missed something. */
@@ -118,8 +118,19 @@ async function* items(
     state.overflowed = false;
     if (yield* readOn()) return;
   }
-  state.live = true;
   yield { kind: "caughtUp", headPosition: next };
+
+  // While the store is away a live watch waits for it; the reader keeps its place and hears heartbeats.
+  const readOnWhenPossible = async function* (): AsyncGenerator<WatchItem, boolean> {
+    try {
+      return yield* readOn();
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind !== "unavailable" || signal.aborted) throw error;
+      state.suspect = true;
+      await buffer.wait(retryReadMs, signal);
+      return false;
+    }
+  };
 
   let beatAt = performance.now() + query.heartbeatMs;
   for (;;) {
@@ -132,18 +143,15 @@ async function* items(
     }
     if (item !== undefined) {
       const gap = item.frame.position > next;
-      if (gap ? yield* readOn() : yield* emit(decodeFrame(item.frame).events)) return;
-      continue;
-    }
-    if (state.suspect) {
-      state.suspect = false;
-      if (yield* readOn()) return;
+      if (gap ? yield* readOnWhenPossible() : yield* emit(decodeFrame(item.frame).events)) return;
       continue;
     }
     const leftMs = beatAt - performance.now();
-    if (leftMs <= 0) {
-      // A missed tail is found here at the latest.
-      if (yield* readOn()) return;
+    if (state.suspect || leftMs <= 0) {
+      // A missed tail is found at the next heartbeat at the latest.
+      state.suspect = false;
+      if (yield* readOnWhenPossible()) return;
+      if (leftMs > 0) continue;
       yield { kind: "heartbeat", headPosition: next };
       beatAt = performance.now() + query.heartbeatMs;
       continue;
