@@ -1,6 +1,6 @@
 import { AppError } from "@manyhands/kit";
 import { decodeJson, encodeJson } from "./json.ts";
-import type { Kv } from "./kv.ts";
+import { type Kv, MAX_VALUE_BYTES } from "./kv.ts";
 
 const ATTEMPTS = 16;
 
@@ -21,6 +21,10 @@ export async function compareAndSwap<T extends object>(
       return next;
     }
     const value = encodeJson(next);
+    if (value.byteLength > MAX_VALUE_BYTES) {
+      const description = `is too long in all: ${value.byteLength} bytes once stored, at most ${MAX_VALUE_BYTES}`;
+      throw AppError.invalid([{ field: "request", description }]);
+    }
     const revision = entry ? await kv.update(key, value, entry.revision) : await kv.create(key, value);
     if (revision !== undefined) {
       return next;

@@ -5,6 +5,7 @@
  * when its vault's document lists it; that document alone decides limits and targets. C3 archiving takes the secret
  * away for good; a crash in between is finished by archiving again.
  */
+import { createHash } from "node:crypto";
 import { AppError, type Clock, newId, type Secret } from "@manyhands/kit";
 import { type KeyEncryptionKey, open, type SealContext, seal } from "../crypto/envelope.ts";
 import type { ParsedAuth, PublicAuth, SecretFields } from "../policy/credential-auth.ts";
@@ -119,7 +120,8 @@ export function credentialStore(
         version,
         ...times,
       };
-      const entry = { id: ref.credential, target: auth.target, archived: false, ...(request ? { request } : {}) };
+      const target = createHash("sha256").update(auth.target).digest("hex").slice(0, 32);
+      const entry = { id: ref.credential, target, archived: false, ...(request ? { request } : {}) };
       // Nothing is sealed for a vault that is not there.
       await vaults.get(workspace, vault);
       await storeSecrets(ref, version, auth.secrets);
@@ -135,7 +137,7 @@ export function credentialStore(
             }
             return current;
           }
-          assertRoom(current, auth.target);
+          assertRoom(current, target);
           return { ...current, updatedAtMs: nowMs, credentials: [...current.credentials, entry] };
         });
       } catch (error) {

@@ -8,7 +8,7 @@ export type Labels = { readonly displayName: string; readonly metadata: Readonly
 /** A credential as its vault lists it: enough to keep the vault's rules in one atomic document. */
 export type CredentialEntry = {
   readonly id: string;
-  /** What only one active credential of the vault may be for. */
+  /** Hash of what only one active credential of the vault may be for; short, so that the list stays short. */
   readonly target: string;
   readonly archived: boolean;
   /** Set when the client gave a request id. */

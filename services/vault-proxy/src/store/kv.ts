@@ -39,5 +39,5 @@ export type Buckets = {
 
 /** A listing of keys fails beyond this many instead of growing without bound. */
 export const MAX_KEYS = 100_000;
-/** Values are at most this long, in bytes. */
-export const MAX_VALUE_BYTES = 512 * 1024;
+/** Values are at most this long, in bytes: the bucket's 512 KiB less room for headers. */
+export const MAX_VALUE_BYTES = 480 * 1024;

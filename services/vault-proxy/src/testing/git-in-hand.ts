@@ -36,7 +36,7 @@ export async function gitInHand(gitAddress: string, origins: readonly string[], 
   });
   const tunnelPort = await listen(relay);
   const env: Record<string, string> = {
-    PATH: process.env.PATH ?? "",
+    PATH: "/usr/local/bin:/usr/bin:/bin",
     HOME: folder.path,
     GIT_CONFIG_NOSYSTEM: "1",
     GIT_TERMINAL_PROMPT: "0",
