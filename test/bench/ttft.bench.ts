@@ -125,7 +125,7 @@ async function sessionWithHistory(rig: Rig): Promise<string> {
   });
   try {
     for (let turn = 0; turn < historyEvents / 5; turn++) {
-      const events = turnEvents(`sevt_${sessionId}_${turn}`).map(encodeEvent);
+      const events = turnEvents(`sevt_${sessionId}_${turn}`, 2 + turn * 5).map(encodeEvent);
       await store.emitEvents(create(EmitEventsRequestSchema, { sessionId, events }));
     }
   } finally {
@@ -135,11 +135,18 @@ async function sessionWithHistory(rig: Rig): Promise<string> {
   return sessionId;
 }
 
-function turnEvents(id: string): NewEvent[] {
+/** One finished turn; `shown` is the position up to which its model request was shown the log. */
+function turnEvents(id: string, shown: number): NewEvent[] {
   const usage = { input_tokens: 10, output_tokens: 5, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
   return [
     { id: `${id}_0`, type: "user.message", content: [{ type: "text", text: "a question of the past" }] },
-    { id: `${id}_1`, type: "span.model_request_start", model: "claude-sonnet-5-5", context_position: 1, attempt: 1 },
+    {
+      id: `${id}_1`,
+      type: "span.model_request_start",
+      model: "claude-sonnet-5-5",
+      context_position: shown,
+      attempt: 1,
+    },
     { id: `${id}_2`, type: "agent.message", content: [{ type: "text", text: "an answer of the past" }] },
     {
       id: `${id}_3`,
