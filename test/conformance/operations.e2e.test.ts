@@ -54,5 +54,6 @@ it("serves these operations and no fewer", () => {
     "sessions.resources.list",
     "sessions.resources.retrieve",
     "sessions.resources.update",
+    "sessions.resources.delete",
   ]);
 });

@@ -179,6 +179,11 @@ export const probes: Partial<Record<OperationName, Probe>> = {
     const resource = await client.beta.sessions.resources.update(made.resource, params);
     ok(!JSON.stringify(resource).includes(token));
   },
+  "sessions.resources.delete": async (client, made) => {
+    const deleted = await client.beta.sessions.resources.delete(made.resource, { session_id: made.session });
+    deepStrictEqual({ ...deleted }, { id: made.resource, type: "session_resource_deleted" });
+    deepStrictEqual(await collect(client.beta.sessions.resources.list(made.session)), []);
+  },
   "sessions.events.stream": async (client, made) => {
     const stream = await client.beta.sessions.events.stream(made.session);
     await client.beta.sessions.events.send(made.session, {

@@ -101,7 +101,13 @@ export interface EventPayloads {
   "session.status_rescheduled": { attempt: number; retry_after_ms: number };
   "session.status_terminated": object;
   "session.error": { error: SessionErrorDetail };
-  "session.updated": { title?: string; metadata?: Record<string, string>; agent?: Json; budget?: Json };
+  "session.updated": {
+    title?: string;
+    metadata?: Record<string, string>;
+    agent?: Json;
+    budget?: Json;
+    removed_resource_ids?: string[];
+  };
   "session.usage": { usage: ModelUsage; active_seconds: number };
   "session.deleted": object;
   "session.thread_created": ThreadRef & { workflow_run_id?: string };

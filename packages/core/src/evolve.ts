@@ -5,6 +5,7 @@
 import { listOf, objectOf, parseAgent } from "./agent-config.ts";
 import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
+import { withoutResources } from "./resources.ts";
 import {
   type Acting,
   type Asking,
@@ -83,7 +84,11 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
         ? { ...state, exhausted: true }
         : state;
     case "session.updated":
-      return event.agent === undefined ? state : { ...state, agent: parseAgent(event.agent) };
+      return {
+        ...state,
+        ...(event.agent === undefined ? {} : { agent: parseAgent(event.agent) }),
+        resources: withoutResources(state.resources, event.removed_resource_ids),
+      };
     case "session.harness_changed":
       return { ...state, harnessKind: event.to_kind };
     default:

@@ -2,9 +2,19 @@
  * The header of a session: everything about it but its events, folded from them. Pure and total: every stored event
  * folds, unknown ones only move the head. The store, the harness and the gateway all derive status from this one fold.
  */
-import type { EventType, Json, JsonObject, ModelUsage, SessionEvent, StopReason, UnknownEvent } from "./events.ts";
+import type {
+  EventPayloads,
+  EventType,
+  Json,
+  JsonObject,
+  ModelUsage,
+  SessionEvent,
+  StopReason,
+  UnknownEvent,
+} from "./events.ts";
 import { isUnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
+import { withoutResources } from "./resources.ts";
 
 /** Where a session stands. */
 export type SessionStatus = "idle" | "running" | "rescheduling" | "terminated";
@@ -163,10 +173,7 @@ function withStatus(header: SessionHeader, status: SessionStatus): SessionHeader
   return { ...rest, status };
 }
 
-function foldUpdate(
-  header: SessionHeader,
-  event: { title?: string; metadata?: Record<string, string>; agent?: Json; budget?: Json },
-): SessionHeader {
+function foldUpdate(header: SessionHeader, event: EventPayloads["session.updated"]): SessionHeader {
   const merged = { ...header.metadata, ...event.metadata };
   const metadata = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== ""));
   return {
@@ -175,6 +182,7 @@ function foldUpdate(
     ...(event.title === undefined ? {} : { title: event.title }),
     ...(isObject(event.agent) ? { agent: event.agent } : {}),
     ...(event.budget === undefined ? {} : { budget: event.budget }),
+    resources: withoutResources(header.resources, event.removed_resource_ids),
   };
 }
 

@@ -24,6 +24,7 @@ export type {
   BetaManagedAgentsStreamSessionEvents as StreamEvent,
 } from "@anthropic-ai/sdk/resources/beta/sessions/events";
 export type {
+  BetaManagedAgentsDeleteSessionResource as DeletedResource,
   BetaManagedAgentsGitHubRepositoryResource as RepositoryResource,
   BetaManagedAgentsSessionResource as SessionResource,
 } from "@anthropic-ai/sdk/resources/beta/sessions/resources";

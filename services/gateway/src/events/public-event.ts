@@ -86,6 +86,11 @@ function project(event: SessionEvent, processed_at: string): Projection {
       return only({ ...base, type: event.type, stop_reason: stopReason(event), stop_details: stopDetails(event) });
     case "session.usage":
       return only({ ...base, type: event.type, usage: usageOf(event) });
+    case "session.updated": {
+      const { removed_resource_ids, metadata = {}, ...rest } = event;
+      const changed = Object.keys(metadata).length === 0 ? rest : { ...rest, metadata };
+      return { shown: passThrough(changed, processed_at).shown, hidden: { removed_resource_ids } };
+    }
     case "session.error":
       return only({ ...base, type: event.type, error: errorOf(event) });
     default:

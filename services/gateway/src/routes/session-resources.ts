@@ -1,11 +1,15 @@
-/** What a session was given. Repositories stay for the session's life; only their token can be rotated. */
-import { AppError } from "@manyhands/kit";
+/**
+ * What a session was given. A repository's token can be rotated, and a repository can be taken away: the right to
+ * reach it ends at once, files that were cloned stay.
+ */
+import { AppError, retry } from "@manyhands/kit";
+import type { Session as StoredSession } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
 import { check, param, readQuery } from "../http/query.ts";
 import { sessionAgent, sessionResources } from "../map/session.ts";
 import { resourceUpdate } from "../schemas/session.ts";
-import type { Page, SessionResource } from "../sdk-types.ts";
+import type { DeletedResource, Page, SessionResource } from "../sdk-types.ts";
 import { readSession } from "./sessions.ts";
 
 type ResourceDeps = Pick<Deps, "sessions" | "vaults">;
@@ -26,35 +30,54 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
   "sessions.resources.update": async (call: Call): Promise<SessionResource> => {
     const input = check(resourceUpdate, call.body, "body");
     const session = await readSession(deps, call);
-    const resources = sessionResources(session);
-    const resource = find(resources, call.param("resource"));
-    if (session.archivedAt) {
-      throw AppError.conflict("SESSION_CLOSED", `session ${session.id} is archived`);
-    }
-    await deps.vaults.bindSession(
-      {
-        workspaceId: call.caller.workspaceId,
-        sessionId: session.id,
-        vaultIds: session.vaultIds,
-        // An empty token keeps the one that is stored.
-        repositories: resources.flatMap((each) =>
-          each.type === "github_repository"
-            ? [
-                {
-                  url: each.url,
-                  allowPush: true,
-                  authorizationToken: each === resource ? input.authorization_token : "",
-                },
-              ]
-            : [],
-        ),
-        mcpServerUrls: sessionAgent(session).mcp_servers.map(({ url }) => url),
-      },
-      call.rpc,
-    );
+    const resource = find(sessionResources(session), call.param("resource"));
+    refuseArchived(session);
+    await bind(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
     return resource;
   },
+
+  "sessions.resources.delete": async (call: Call): Promise<DeletedResource> => {
+    const session = await readSession(deps, call);
+    const resource = find(sessionResources(session), call.param("resource"));
+    refuseArchived(session);
+    const request = {
+      workspaceId: call.caller.workspaceId,
+      sessionId: session.id,
+      removeResourceIds: [resource.id],
+    };
+    const { session: left } = await deps.sessions.updateSession(request, call.rpc);
+    if (left === undefined) throw AppError.internal(new Error("session-store answered without a session"));
+    // Whoever repeats this after a failure here finds no resource any more, so it must not be given up lightly.
+    await retry(() => bind(deps, call, left, () => ""), { attempts: BIND_ATTEMPTS, signal: call.signal });
+    return { id: resource.id, type: "session_resource_deleted" };
+  },
 });
+
+const BIND_ATTEMPTS = 5;
+
+/** Binds exactly the repositories the session has now; a token left empty keeps the one that is stored. */
+async function bind(
+  deps: ResourceDeps,
+  call: Call,
+  session: StoredSession,
+  tokenOf: (resourceId: string) => string,
+): Promise<void> {
+  const repositories = sessionResources(session).flatMap((each) =>
+    each.type === "github_repository" ? [{ url: each.url, allowPush: true, authorizationToken: tokenOf(each.id) }] : [],
+  );
+  const request = {
+    workspaceId: call.caller.workspaceId,
+    sessionId: session.id,
+    vaultIds: session.vaultIds,
+    repositories,
+    mcpServerUrls: sessionAgent(session).mcp_servers.map(({ url }) => url),
+  };
+  await deps.vaults.bindSession(request, call.rpc);
+}
+
+function refuseArchived({ id, archivedAt }: StoredSession): void {
+  if (archivedAt) throw AppError.conflict("SESSION_CLOSED", `session ${id} is archived`);
+}
 
 function offsetOf(page: string | undefined): number {
   if (page === undefined) return 0;
@@ -63,8 +86,11 @@ function offsetOf(page: string | undefined): number {
   return Number(page);
 }
 
-function find(resources: readonly SessionResource[], id: string): SessionResource {
-  const found = resources.find((resource) => "id" in resource && resource.id === id);
+/** Memory stores have no id in the public shape and cannot be named. */
+type NamedResource = Extract<SessionResource, { id: string }>;
+
+function find(resources: readonly SessionResource[], id: string): NamedResource {
+  const found = resources.find((resource): resource is NamedResource => "id" in resource && resource.id === id);
   if (found === undefined) throw AppError.notFound("resource", id);
   return found;
 }

@@ -6,23 +6,26 @@ import { sessionToWire } from "../log/header-wire.ts";
 import { appendContext, checkSessionId, checkTitleAndMetadata, checkWorkspace, rules } from "./request-rules.ts";
 
 const maxPairs = 16;
+const maxRemoved = 100;
 
-/** Changes title and metadata by `session.updated`; a change of nothing writes nothing. */
+/** Changes title and metadata and takes resources away, by `session.updated`; a change of nothing writes nothing. */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.updateSession> {
   return async (request, context) => {
-    const { workspaceId, sessionId, title, metadata } = request;
+    const { workspaceId, sessionId, title, metadata, removeResourceIds } = request;
     const rule = rules();
     checkWorkspace(rule, workspaceId, false);
     checkSessionId(rule, sessionId);
     checkTitleAndMetadata(rule, title ?? "", metadata, true);
+    rule.check(removeResourceIds.length <= maxRemoved, "remove_resource_ids", `must be at most ${maxRemoved} ids`);
     rule.done();
     const hot = await deps.cache.current(sessionId);
     const before = hot.header;
     if (before?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
     const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
-    if ((title === undefined || title === before.title) && changed.length === 0) {
+    const removed = removeResourceIds.filter((id) => before.resources.some((resource) => resource.id === id));
+    if ((title === undefined || title === before.title) && changed.length === 0 && removed.length === 0) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -30,7 +33,11 @@ export function updateSession(
       type: "session.updated",
       payload: {
         case: "sessionUpdated",
-        value: { metadata: Object.fromEntries(changed), ...(title === undefined ? {} : { title }) },
+        value: {
+          metadata: Object.fromEntries(changed),
+          removedResourceIds: removed,
+          ...(title === undefined ? {} : { title }),
+        },
       },
     });
     const { header } = await deps.log.append(
