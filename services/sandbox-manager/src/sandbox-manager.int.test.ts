@@ -5,7 +5,12 @@ import { eventually, type NatsServer, startNatsServer } from "@manyhands/testkit
 import Docker from "dockerode";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { containerName } from "./drivers/docker/container-spec.ts";
-import { executeCall, type ManagerProcess, type SandboxClient, startManagerProcess } from "./testing/manager-process.ts";
+import {
+  executeCall,
+  type ManagerProcess,
+  type SandboxClient,
+  startManagerProcess,
+} from "./testing/manager-process.ts";
 import { ensureTestImages } from "./testing/test-images.ts";
 
 const docker = new Docker({ socketPath: "/var/run/docker.sock" });
@@ -25,7 +30,10 @@ async function newHand(client: SandboxClient, request: { sessionId?: string; epo
 }
 
 async function containerOf(handId: string) {
-  return docker.getContainer(containerName(handId)).inspect().catch(() => undefined);
+  return docker
+    .getContainer(containerName(handId))
+    .inspect()
+    .catch(() => undefined);
 }
 
 beforeAll(async () => {
@@ -46,7 +54,9 @@ afterAll(async () => {
 
 test("provisioning is one hand per session and name, whoever is asked, however concurrently", async () => {
   const sessionId = newId("sesn");
-  const hands = await Promise.all(Array.from({ length: 8 }, (_, i) => newHand((i % 2 ? one : two).client, { sessionId })));
+  const hands = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => newHand((i % 2 ? one : two).client, { sessionId })),
+  );
   expect(new Set(hands.map(({ handId }) => handId)).size).toBe(1);
   expect(hands[0]?.hand).toMatchObject({ driver: "docker", state: HandState.READY, generation: 1, name: "default" });
   const { hands: listed } = await one.client.listHands({ sessionId });
@@ -55,19 +65,34 @@ test("provisioning is one hand per session and name, whoever is asked, however c
 
 test("a manager that does not hold the hand passes calls on to the one that does", async () => {
   const { handId } = await newHand(one.client);
-  const { result, output } = await executeCall(two.client, { handId, input: { command: "echo across; exit_code() { return 4; }; exit_code" } });
+  const { result, output } = await executeCall(two.client, {
+    handId,
+    input: { command: "echo across; exit_code() { return 4; }; exit_code" },
+  });
   expect(output.toString()).toBe("across\n");
-  expect(result).toMatchObject({ outcome: Outcome.COMPLETED, exitCode: 4, isError: true, content: "across\n[exit code 4]" });
+  expect(result).toMatchObject({
+    outcome: Outcome.COMPLETED,
+    exitCode: 4,
+    isError: true,
+    content: "across\n[exit code 4]",
+  });
 });
 
 test("50 times the same id through two managers is one spawn and one answer", async () => {
   const { handId } = await newHand(one.client);
   const operationId = newId("sevt");
-  const call = { handId, operationId, input: { command: "echo ran >> /workspace/count; sleep 0.2; cat /workspace/count" } };
+  const call = {
+    handId,
+    operationId,
+    input: { command: "echo ran >> /workspace/count; sleep 0.2; cat /workspace/count" },
+  };
   const all = await Promise.all(Array.from({ length: 50 }, (_, i) => executeCall((i % 2 ? one : two).client, call)));
   expect(new Set(all.map(({ result }) => result.content))).toEqual(new Set(["ran\n"]));
   expect(all.filter(({ attached }) => !attached)).toHaveLength(1);
-  await expect(executeCall(one.client, { ...call, input: { command: "echo other" } })).rejects.toMatchObject({ kind: "conflict", reason: "ID_REUSED" });
+  await expect(executeCall(one.client, { ...call, input: { command: "echo other" } })).rejects.toMatchObject({
+    kind: "conflict",
+    reason: "ID_REUSED",
+  });
 });
 
 test("an older brain is fenced, at both managers, also after a newer one only provisioned", async () => {
@@ -75,7 +100,9 @@ test("an older brain is fenced, at both managers, also after a newer one only pr
   await executeCall(one.client, { handId, input: { command: "true" }, epoch: 3n });
   await two.client.provision({ sessionId, epoch: 5n });
   for (const manager of [one, two]) {
-    await expect(executeCall(manager.client, { handId, input: { command: "touch /workspace/zombie" }, epoch: 4n })).rejects.toMatchObject({ kind: "fenced" });
+    await expect(
+      executeCall(manager.client, { handId, input: { command: "touch /workspace/zombie" }, epoch: 4n }),
+    ).rejects.toMatchObject({ kind: "fenced" });
     await expect(manager.client.provision({ sessionId, epoch: 4n })).rejects.toMatchObject({ kind: "fenced" });
   }
   const { result } = await executeCall(two.client, { handId, input: { command: "ls /workspace" }, epoch: 5n });
@@ -113,7 +140,10 @@ test("out of memory is told as such, and only the tool dies", async () => {
   sessions.push(sessionId);
   const { hand } = await one.client.provision({ sessionId, recipe: { limits: { memoryBytes: 48n * 1024n * 1024n } } });
   const handId = hand?.id ?? "";
-  const { result } = await executeCall(one.client, { handId, input: { command: "awk 'BEGIN { s = \"x\"; while (1) s = s s }'" } });
+  const { result } = await executeCall(one.client, {
+    handId,
+    input: { command: "awk 'BEGIN { s = \"x\"; while (1) s = s s }'" },
+  });
   expect(result).toMatchObject({ outcome: Outcome.KILLED, killedBy: "out_of_memory", handLost: false });
   expect((await executeCall(one.client, { handId, input: { command: "echo alive" } })).result.content).toBe("alive\n");
 });
@@ -122,12 +152,18 @@ test("cancel ends a running operation from the other manager", async () => {
   const { handId } = await newHand(one.client);
   const operationId = newId("sevt");
   let canceled: Promise<unknown> | undefined;
-  const { result } = await executeCall(one.client, { handId, operationId, input: { command: "echo go; sleep 60" } }, () => {
-    canceled ??= two.client.cancelOperation({ handId, operationId });
-  });
+  const { result } = await executeCall(
+    one.client,
+    { handId, operationId, input: { command: "echo go; sleep 60" } },
+    () => {
+      canceled ??= two.client.cancelOperation({ handId, operationId });
+    },
+  );
   expect(result).toMatchObject({ outcome: Outcome.KILLED, killedBy: "cancel" });
   await expect(canceled).resolves.toMatchObject({ outcome: Outcome.KILLED });
-  await expect(two.client.cancelOperation({ handId, operationId: "sevt_never" })).resolves.toMatchObject({ outcome: Outcome.NOT_STARTED });
+  await expect(two.client.cancelOperation({ handId, operationId: "sevt_never" })).resolves.toMatchObject({
+    outcome: Outcome.NOT_STARTED,
+  });
 });
 
 test("kill -9 of the manager: operations keep running, any manager re-attaches, output is byte-exact, nothing runs twice", async () => {
@@ -135,7 +171,9 @@ test("kill -9 of the manager: operations keep running, any manager re-attaches, 
   const { handId } = await newHand(doomed.client);
   const script = (name: string) =>
     `echo ran >> /workspace/runs.${name}; i=0; while [ $i -lt 30 ]; do i=$((i+1)); seq $i $((i+200)); sleep 0.05; done`;
-  const expected = Array.from({ length: 30 }, (_, i) => Array.from({ length: 201 }, (_, j) => `${i + 1 + j}\n`).join("")).join("");
+  const expected = Array.from({ length: 30 }, (_, i) =>
+    Array.from({ length: 201 }, (_, j) => `${i + 1 + j}\n`).join(""),
+  ).join("");
   const sha256 = createHash("sha256").update(expected).digest("hex");
   const operationId = newId("sevt");
   const call = { handId, operationId, input: { command: script("a") } };
@@ -148,7 +186,12 @@ test("kill -9 of the manager: operations keep running, any manager re-attaches, 
   await killed;
   expect(killed).toBeDefined();
   expect(createHash("sha256").update(output).digest("hex")).toBe(sha256);
-  expect(result).toMatchObject({ outcome: Outcome.COMPLETED, exitCode: 0, outputSha256: sha256, outputBytes: BigInt(expected.length) });
+  expect(result).toMatchObject({
+    outcome: Outcome.COMPLETED,
+    exitCode: 0,
+    outputSha256: sha256,
+    outputBytes: BigInt(expected.length),
+  });
   const again = await executeCall(one.client, call);
   expect(again.attached).toBe(true);
   expect(again.result.outputSha256).toBe(sha256);

@@ -76,7 +76,8 @@ test("noise and forged frames are refused; the agent lives", async () => {
   const hand = await attachTo(agent, 5);
   agent.stdin.write(Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7919) % 256)));
   for (const type of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 200]) {
-    for (const epoch of [0, 4, 5, 6]) agent.stdin.write(encodeFrame(new FieldWriter().u8(type).u32(epoch).u32(7).u32(0xffffffff).done()));
+    for (const epoch of [0, 4, 5, 6])
+      agent.stdin.write(encodeFrame(new FieldWriter().u8(type).u32(epoch).u32(7).u32(0xffffffff).done()));
   }
   expect((await run(hand, shell("echo alive"))).output.toString()).toBe("alive\n");
 });

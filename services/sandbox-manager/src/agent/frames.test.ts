@@ -6,7 +6,10 @@ import { CLEAR_LINE, createFrameDecoder, encodeFrame, MAX_PAYLOAD_BYTES } from "
 function decode(stream: Buffer, pieces: readonly number[]): { payloads: Buffer[]; damaged: number } {
   const payloads: Buffer[] = [];
   let damaged = 0;
-  const feed = createFrameDecoder((payload) => payloads.push(Buffer.from(payload)), () => damaged++);
+  const feed = createFrameDecoder(
+    (payload) => payloads.push(Buffer.from(payload)),
+    () => damaged++,
+  );
   let at = 0;
   for (const size of pieces) {
     feed(stream.subarray(at, at + size));
@@ -18,7 +21,9 @@ function decode(stream: Buffer, pieces: readonly number[]): { payloads: Buffer[]
 
 const payload = fc.uint8Array({ minLength: 1, maxLength: 300 });
 /** Many of the two special bytes, which random bytes seldom are. */
-const nasty = fc.array(fc.constantFrom(0x7d, 0x7e, 0x5d, 0x5e, 0x20, 0), { minLength: 1, maxLength: 100 }).map((bytes) => Uint8Array.from(bytes));
+const nasty = fc
+  .array(fc.constantFrom(0x7d, 0x7e, 0x5d, 0x5e, 0x20, 0), { minLength: 1, maxLength: 100 })
+  .map((bytes) => Uint8Array.from(bytes));
 const pieces = fc.array(fc.integer({ min: 1, max: 50 }), { maxLength: 40 });
 
 test("frames come out as they went in, however the stream is cut", () => {
@@ -37,7 +42,10 @@ test("a writer that dies in the middle of a frame costs that frame only", () => 
       const whole = encodeFrame(lost);
       const half = whole.subarray(0, 1 + (cut % (whole.length - 1)));
       const { payloads } = decode(Buffer.concat([half, CLEAR_LINE, encodeFrame(kept)]), cuts);
-      expect(payloads.map((one) => [...one])).toEqual([...(half.length === whole.length - 1 ? [[...lost]] : []), [...kept]]);
+      expect(payloads.map((one) => [...one])).toEqual([
+        ...(half.length === whole.length - 1 ? [[...lost]] : []),
+        [...kept],
+      ]);
     }),
   );
 });

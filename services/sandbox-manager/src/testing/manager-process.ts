@@ -59,10 +59,13 @@ export async function startManagerProcess(env: Readonly<Record<string, string>>)
 }
 
 async function readyAddress(child: ChildProcess, readyFile: string): Promise<string> {
-  await eventually(() => {
-    if (child.exitCode !== null) throw new Error(`the manager ended with ${child.exitCode}`);
-    return existsSync(readyFile);
-  }, { timeoutMs: READY_MS });
+  await eventually(
+    () => {
+      if (child.exitCode !== null) throw new Error(`the manager ended with ${child.exitCode}`);
+      return existsSync(readyFile);
+    },
+    { timeoutMs: READY_MS },
+  );
   const ready: unknown = JSON.parse(readFileSync(readyFile, "utf8"));
   if (typeof ready === "object" && ready !== null && "addresses" in ready) {
     const { addresses } = ready;
@@ -84,7 +87,11 @@ export type ToolCallRequest = {
 };
 
 /** Executes and follows to the result; `onOutput` is told as bytes come. */
-export async function executeCall(client: SandboxClient, call: ToolCallRequest, onOutput?: (bytes: number) => void): Promise<Executed> {
+export async function executeCall(
+  client: SandboxClient,
+  call: ToolCallRequest,
+  onOutput?: (bytes: number) => void,
+): Promise<Executed> {
   const responses = client.execute({
     handId: call.handId,
     operationId: call.operationId ?? newId("sevt"),
@@ -96,7 +103,10 @@ export async function executeCall(client: SandboxClient, call: ToolCallRequest, 
 }
 
 /** Follows a stream to its result; output must be gapless. */
-export async function collectResponses(responses: AsyncIterable<Pick<ExecuteResponse, "item">>, onOutput?: (bytes: number) => void): Promise<Executed> {
+export async function collectResponses(
+  responses: AsyncIterable<Pick<ExecuteResponse, "item">>,
+  onOutput?: (bytes: number) => void,
+): Promise<Executed> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   let attached = false;

@@ -16,8 +16,8 @@ export const grep: Tool = {
     if (pattern.includes("\0")) throw new InputError("pattern: must not contain NUL");
     const root = path(input, "path", WORKSPACE);
     return {
-      // Only options that GNU, busybox and the virtual grep all have. `-H`: the name also when the path is one file.
-      action: { kind: "exec", argv: ["grep", "-rnHE", "-e", pattern, "--", root], cwd: WORKSPACE },
+      // Only options that GNU, busybox and the virtual grep all have. A second operand: the name also when the path is one file.
+      action: { kind: "exec", argv: ["grep", "-rnE", "-e", pattern, "--", root, "/dev/null"], cwd: WORKSPACE },
       answer({ exitCode, output }) {
         if (exitCode === NO_MATCH && output.length === 0) return { content: "No matches found.", isError: false };
         const { text: shown } = boundedText(output);

@@ -100,9 +100,7 @@ test("the root is read-only, the journal closed, the agent out of reach", async 
   expect((await inside("touch /usr/x 2>&1; touch /.manyhands/bin/x 2>&1")).text).toMatch(/Read-only.*\n.*Read-only/);
   expect(
     (
-      await inside(
-        "ls /.manyhands/journal 2>&1; cat /proc/1/environ 2>&1; ls -l /proc/1/fd 2>&1; cat /proc/1/mem 2>&1",
-      )
+      await inside("ls /.manyhands/journal 2>&1; cat /proc/1/environ 2>&1; ls -l /proc/1/fd 2>&1; cat /proc/1/mem 2>&1")
     ).text.match(/Permission denied/g),
   ).toHaveLength(4);
   expect((await inside("kill -9 1 2>&1; echo still")).text).toMatch(/not permitted\nstill/);
