@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type LockAttempt, tryLock } from "../bootstrap/lock.mjs";
 import { type DevJson, writeDevJson } from "./dev-json.ts";
 import { ensureDevSecrets } from "./dev-secrets.ts";
+import { listHandIds, removeHandContainers } from "./hand-containers.ts";
 import { chooseHands, type HandDriver, type HandsChoice } from "./hands-choice.ts";
 import { chooseModel, type ModelChoice } from "./model-choice.ts";
 import { natsConf } from "./nats-conf.ts";
@@ -12,6 +13,7 @@ import { type Paths, pathsIn } from "./paths.ts";
 import { choosePorts } from "./ports.ts";
 import { writePrivateFile } from "./private-file.ts";
 import type { Progress } from "./progress.ts";
+import { rememberPlatform } from "./running-platforms.ts";
 import {
   addressesOf,
   loopback,
@@ -79,30 +81,49 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   const paths = pathsIn(state, options.dataDir);
   const lock = lockOrThrow(paths);
   const progress = options.progress ?? (() => undefined);
-  const supervisor = new Supervisor({ progress, stopOrder });
-  options.signal?.addEventListener("abort", () => void supervisor.stop(), { once: true });
-  const forget = () => {
-    rmSync(paths.devJson, { force: true });
-    rmSync(modelKeyPath(paths), { force: true });
-    lock.release();
-    if (options.stateDir === undefined) rmSync(state, { recursive: true, force: true });
+  let handIds: string[] = [];
+  let plan: Plan | undefined;
+  const noteHands = async () => {
+    if (plan?.hands.driver === "docker") {
+      handIds = await listHandIds(addressesOf(plan, "sandbox-manager", plan.replicas.sandboxManager));
+    }
   };
+  const supervisor = new Supervisor({ progress, stopOrder, beforeStop: { "sandbox-manager": noteHands } });
+  let stopped: Promise<void> | undefined;
+  const stopAndForget = async () => {
+    try {
+      await supervisor.stop();
+      if (plan?.hands.driver === "docker") await removeHandContainers(plan.hands.socket, handIds);
+    } finally {
+      forgetPlatform();
+      rmSync(paths.devJson, { force: true });
+      rmSync(modelKeyPath(paths), { force: true });
+      lock.release();
+      if (options.stateDir === undefined) rmSync(state, { recursive: true, force: true });
+    }
+  };
+  const stop = () => {
+    stopped ??= stopAndForget();
+    return stopped;
+  };
+  const forgetPlatform = rememberPlatform(stop);
+  options.signal?.addEventListener("abort", () => void supervisor.stop(), { once: true });
   try {
     await endStaleProcesses(paths.run, progress);
-    const { plan, model, secrets } = await makePlan(options, paths, progress);
+    const made = await makePlan(options, paths, progress);
+    plan = made.plan;
     await supervisor.start(processWaves(plan));
-    const devJson = writeDevJson(paths.devJson, factsOf(plan, model, secrets.apiKey));
+    const devJson = writeDevJson(paths.devJson, factsOf(plan, made.model, made.secrets.apiKey));
     return {
       devJson,
       processes: () => supervisor.processes(),
       kill: (service, index, signal) => supervisor.kill(service, index, signal),
       whenReady: (service, index) => supervisor.whenReady(service, index),
       restart: (service, index) => supervisor.restart(service, index),
-      stop: () => supervisor.stop().finally(forget),
+      stop,
     };
   } catch (error) {
-    await supervisor.stop();
-    forget();
+    await stop();
     throw error;
   }
 }

@@ -21,6 +21,8 @@ export interface SupervisorOptions {
   readonly stopOrder: readonly string[];
   readonly policy?: RestartPolicy;
   readonly stopMs?: number;
+  /** Run just before a service is stopped, when what stops earlier is gone already; must end by itself and not throw. */
+  readonly beforeStop?: Readonly<Record<string, () => Promise<void>>>;
 }
 
 /** Keeps a set of processes running and stops exactly those, in order and in bounded time. */
@@ -84,6 +86,7 @@ export class Supervisor {
     const deadline = performance.now() + (this.#options.stopMs ?? STOP_MS);
     const steps = this.#stopSteps();
     for (const [position, step] of steps.entries()) {
+      await this.#options.beforeStop?.[step[0]?.spec.service ?? ""]?.();
       const reserved = STOP_RESERVE_MS * (steps.length - 1 - position);
       const left = Math.max(deadline - performance.now() - reserved, STOP_RESERVE_MS);
       await Promise.all(step.map((process) => process.stop(Math.min(left, STOP_STEP_MS))));

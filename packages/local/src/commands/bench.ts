@@ -6,6 +6,7 @@ import { z } from "zod";
 import { ensureNatsServer } from "../nats-server.ts";
 import { rootDir } from "../paths.ts";
 import { stderrProgress } from "../progress.ts";
+import { stopPlatformsOnSignal } from "../running-platforms.ts";
 import { SetupError } from "../setup-error.ts";
 
 /** What every benchmark answers: ours against a floor measured on the same machine in the same run. */
@@ -52,6 +53,7 @@ export async function bench(args: readonly string[]): Promise<number> {
   const rounds = Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1)
     throw new SetupError("--rounds must be a whole number from 1", { advice: "Correct it." });
+  stopPlatformsOnSignal();
   const nats = await ensureNatsServer(stderrProgress);
   process.env.NATS_SERVER_BIN = nats.path;
   const result = await runBench(name, { rounds, json: values.json });
