@@ -3,13 +3,13 @@
  * the log's S1 to S5 under adversarial orders. `open` makes a store of its own; the suite never shares one.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
-import { AppError, systemClock } from "@manyhands/kit";
-import { EventSchema, FrameSchema, SessionCreatedSchema } from "@manyhands/protocol";
+import { AppError } from "@manyhands/kit";
+import { FrameSchema } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createSessionCache } from "../log/session-cache.ts";
-import { createSessionLog } from "../log/session-log.ts";
-import { agentMessage, json, userMessage, woken } from "../testing/service.ts";
+import { append, created, replicaOver, within } from "../testing/log.ts";
+import { agentMessage, userMessage, woken } from "../testing/service.ts";
 import type { EventStore, FrameToAppend } from "./event-store.ts";
 
 /** A store to be tested. */
@@ -91,35 +91,6 @@ export function eventStoreContract(name: string, open: () => Promise<OpenStore>)
     });
 
     logContract(() => store);
-  });
-}
-
-/** A log as one replica has it: its own cache over the shared store. */
-export function replicaOver(store: EventStore) {
-  const cache = createSessionCache({ store, startOf: () => undefined, maxSessions: 100, maxIds: 100_000 });
-  return { cache, log: createSessionLog({ store, cache, clock: systemClock, onStored: () => undefined }) };
-}
-
-/** Bounds of an append in a test. */
-export const within = (ms = 10_000) => ({ deadlineMs: Date.now() + ms, signal: new AbortController().signal });
-
-/** An append of these events by no brain. */
-export const append = (...events: ReturnType<typeof userMessage>[]) => ({ events, requestId: "", epoch: 0 });
-
-/** The first event of a session. */
-export function created() {
-  const value = create(SessionCreatedSchema, {
-    workspaceId: "wrkspc_test",
-    agentJson: json({}),
-    environmentJson: json({}),
-    resourcesJson: json([]),
-    budgetJson: json(null),
-    harnessKind: "default",
-  });
-  return create(EventSchema, {
-    id: "sevt_created",
-    type: "session.created",
-    payload: { case: "sessionCreated", value },
   });
 }
 

@@ -1,0 +1,37 @@
+/** A log without a service around it, for tests of what is below the routes. */
+import { create } from "@bufbuild/protobuf";
+import { systemClock } from "@manyhands/kit";
+import { type Event, EventSchema, SessionCreatedSchema } from "@manyhands/protocol";
+import { createSessionCache } from "../log/session-cache.ts";
+import { createSessionLog } from "../log/session-log.ts";
+import type { EventStore } from "../store/event-store.ts";
+import { json } from "./service.ts";
+
+/** A log as one replica has it: its own cache over the shared store. */
+export function replicaOver(store: EventStore) {
+  const cache = createSessionCache({ store, startOf: () => undefined, maxSessions: 100, maxIds: 100_000 });
+  return { cache, log: createSessionLog({ store, cache, clock: systemClock, onStored: () => undefined }) };
+}
+
+/** Bounds of an append in a test. */
+export const within = (ms = 10_000) => ({ deadlineMs: Date.now() + ms, signal: new AbortController().signal });
+
+/** An append of these events by no brain. */
+export const append = (...events: Event[]) => ({ events, requestId: "", epoch: 0 });
+
+/** The first event of a session. */
+export function created() {
+  const value = create(SessionCreatedSchema, {
+    workspaceId: "wrkspc_test",
+    agentJson: json({}),
+    environmentJson: json({}),
+    resourcesJson: json([]),
+    budgetJson: json(null),
+    harnessKind: "default",
+  });
+  return create(EventSchema, {
+    id: "sevt_created",
+    type: "session.created",
+    payload: { case: "sessionCreated", value },
+  });
+}
