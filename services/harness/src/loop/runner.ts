@@ -139,15 +139,15 @@ export class Runner {
       case "callModel":
         return await this.callModel(action);
       case "provision":
-        if (await this.flush()) this.tasks.provision(this.living(), this.held);
+        if (await this.takeAndFlush()) this.tasks.provision(this.living(), this.held);
         return "waited";
       case "operate":
-        if (!(await this.flush())) return "waited";
+        if (!(await this.takeAndFlush())) return "waited";
         for (const call of action.start) this.operate(call, "start");
         for (const call of action.follow) this.operate(call, this.sends.has(call.id) ? "start" : "follow");
         return "waited";
       case "cancel":
-        if (!(await this.flush())) return "waited";
+        if (!(await this.takeAndFlush())) return "waited";
         this.tasks.cancel(action.calls, this.held);
         await this.mailbox.wait(undefined, 0);
         return "waited";
@@ -288,6 +288,12 @@ export class Runner {
       calls.map((call) => resultDraft(call, "NOT_STARTED", words, true)),
       true,
     );
+  }
+
+  /** Before any effect the session is this brain's: its epoch is what callees check (H4). */
+  private takeAndFlush(): Promise<boolean> {
+    this.decide([]);
+    return this.flush();
   }
 
   /** Decisions go into the pending frame; the first one takes the session. */
