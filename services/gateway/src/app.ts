@@ -163,13 +163,18 @@ function callOf(request: FastifyRequest, reply: FastifyReply, deps: Deps, shell:
     header,
     param: (name) => checkedId(name, params[name] ?? ""),
     logger: shell.logger.child({ request_id: request.id, workspace: caller.workspaceId }),
-    identity: () =>
-      deps.retryMemory.identify({
+    identity: () => {
+      const identity = deps.retryMemory.identify({
         scope: `${caller.keyId} ${request.method} ${path}`,
         body: request.rawBody,
         idempotencyKey: idempotencyKey(header("idempotency-key")),
         retryCount: Number.parseInt(header("x-stainless-retry-count") ?? "0", 10) || 0,
-      }),
+      });
+      reply.raw.once("finish", () => {
+        if (reply.statusCode < 400) identity.settled();
+      });
+      return identity;
+    },
   };
 }
 

@@ -13,13 +13,23 @@ test("a retry has the id of the newest equal request, within the window", () => 
   const memory = createRetryMemory(() => now);
   const first = memory.identify(mark);
   now = 14 * 60_000;
-  expect(memory.identify({ ...mark, retryCount: 1 })).toEqual({
+  expect(memory.identify({ ...mark, retryCount: 1 })).toMatchObject({
     requestId: first.requestId,
     repeated: true,
     orphanRetry: false,
   });
   now = 15 * 60_000;
   expect(memory.identify({ ...mark, retryCount: 2 })).toMatchObject({ repeated: false, orphanRetry: true });
+});
+
+test("the retry of a request that never arrived is not taken for one of an older, answered, equal request", () => {
+  let now = 0;
+  const memory = createRetryMemory(() => now);
+  memory.identify(mark).settled();
+  now = 9_999;
+  expect(memory.identify({ ...mark, retryCount: 1 }).repeated).toBe(true);
+  now = 10_000;
+  expect(memory.identify({ ...mark, retryCount: 1 })).toMatchObject({ repeated: false, orphanRetry: true });
 });
 
 test("another caller, path or body is another request", () => {

@@ -1,12 +1,16 @@
 /**
  * Recognises the official clients' own retries. They repeat a POST after a lost answer without any idempotency key and
  * say so only by `x-stainless-retry-count` > 0. The first try's request id is remembered by what was asked (key, path,
- * body); a try that says it is a retry gets that same id, and session-store answers with what the first one made. Two
- * equal requests that are no retries stay two.
+ * body); a try that says it is a retry gets that same id, and the service behind answers with what the first one made.
+ * Two equal requests that are no retries stay two.
+ *
+ * A first try that never arrived leaves nothing to remember, and its retry must not be taken for one of an earlier,
+ * equal request. So an entry is forgotten SETTLED_MS after its answer was handed over; without an answer it is kept
+ * REMEMBER_MS, which is longer than the clients' default timeout of ten minutes.
  *
  * Limits: the memory is this replica's (a retry that reaches another replica, or comes after a restart, is a new
- * request to it; for events.send the log itself is asked then), holds MAX_ENTRIES, and forgets after REMEMBER_MS,
- * which is longer than the clients' default timeout of ten minutes.
+ * request to it; for events.send the log itself is asked then) and holds MAX_ENTRIES. Clients that cannot live with
+ * that send an `Idempotency-Key`.
  */
 import { createHash, randomUUID } from "node:crypto";
 
@@ -29,6 +33,8 @@ export type RequestIdentity = {
   readonly repeated: boolean;
   /** True when the client says that this is a retry, but nothing is known of a first try. */
   readonly orphanRetry: boolean;
+  /** Called when the client was told that the request succeeded. */
+  settled(): void;
 };
 
 /** Gives requests their downstream id. */
@@ -36,32 +42,41 @@ export type RetryMemory = { identify(mark: RequestMark): RequestIdentity };
 
 const MAX_ENTRIES = 10_000;
 const REMEMBER_MS = 15 * 60_000;
+const SETTLED_MS = 10_000;
+
+type Entry = { readonly requestId: string; forgetAtMs: number };
 
 /** An empty memory; `nowMs` for tests. */
 export function createRetryMemory(nowMs: () => number = Date.now): RetryMemory {
-  const known = new Map<string, { requestId: string; atMs: number }>();
+  const known = new Map<string, Entry>();
   return {
     identify({ scope, body, idempotencyKey, retryCount }) {
       if (idempotencyKey !== undefined) {
         // Derived, not remembered: the same key gives the same id on every replica, for as long as the log lives.
-        return { requestId: idOf("key", scope, idempotencyKey), repeated: false, orphanRetry: false };
+        const requestId = idOf("key", scope, idempotencyKey);
+        return { requestId, repeated: false, orphanRetry: false, settled: () => undefined };
       }
       const mark = idOf("body", scope, body);
-      const now = nowMs();
       const earlier = known.get(mark);
-      const alive = earlier !== undefined && now - earlier.atMs < REMEMBER_MS ? earlier : undefined;
-      if (retryCount > 0 && alive) return { requestId: alive.requestId, repeated: true, orphanRetry: false };
-      const requestId = randomUUID();
+      const match = retryCount > 0 && earlier !== undefined && nowMs() < earlier.forgetAtMs ? earlier : undefined;
+      const entry = match ?? { requestId: randomUUID(), forgetAtMs: nowMs() + REMEMBER_MS };
+      // Insertion order is age, so the oldest is the one that goes.
       known.delete(mark);
-      known.set(mark, { requestId, atMs: now });
-      forget(known);
-      return { requestId, repeated: false, orphanRetry: retryCount > 0 };
+      known.set(mark, entry);
+      dropOldest(known);
+      return {
+        requestId: entry.requestId,
+        repeated: match !== undefined,
+        orphanRetry: retryCount > 0 && match === undefined,
+        settled: () => {
+          entry.forgetAtMs = Math.min(entry.forgetAtMs, nowMs() + SETTLED_MS);
+        },
+      };
     },
   };
 }
 
-/** Insertion order is age, so the oldest goes first. */
-function forget(known: Map<string, unknown>): void {
+function dropOldest(known: Map<string, Entry>): void {
   if (known.size <= MAX_ENTRIES) return;
   const oldest = known.keys().next();
   if (!oldest.done) known.delete(oldest.value);

@@ -8,11 +8,12 @@ import type { Deps } from "../deps.ts";
 import type { Place } from "./read-reference.ts";
 
 const LOOK_BACK_EVENTS = 256;
-const LOOK_BACK_MS = 15 * 60_000;
+const LOOK_BACK_MS = 30_000;
 
 /**
- * The stored events with the same contents, consecutive and in the same order, sent in the last 15 minutes; undefined
- * when the last 256 events do not have them. The newest match wins.
+ * The stored events with the same contents, consecutive and in the same order, accepted in the last 30 seconds;
+ * undefined when the last 256 events do not have them. The newest match wins. Clients retry within 8 seconds; a longer
+ * look back could take an older, equal message for the first try of one that never arrived.
  */
 export async function findSent(
   sessions: Pick<Deps["sessions"], "getEvents">,

@@ -2,7 +2,7 @@
  * sessions.create: resolve what the session is made of, bind its secrets to an id made here, then make it. The order
  * means that no session exists that the vault-proxy does not know; when the last step fails, the binding is taken back.
  */
-import { AppError, newId } from "@manyhands/kit";
+import { AppError, newId, toAppError } from "@manyhands/kit";
 import { encodeEvent } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
@@ -72,7 +72,8 @@ export const createSession =
       if (session.id !== sessionId) await revoke(deps, call, sessionId);
       return toSession(session);
     } catch (error) {
-      await revoke(deps, call, sessionId);
+      // Only a plain refusal proves that there is no session; after anything else a retry may find it, with its rights.
+      if (isRefusal(error)) await revoke(deps, call, sessionId);
       throw error;
     }
   };
@@ -109,6 +110,11 @@ async function checkVaults(deps: CreateDeps, call: Call, vaultIds: readonly stri
     vault.archivedAt ? [{ field: `vault_ids[${index}]`, description: `${vault.id} is archived` }] : [],
   );
   if (problems.length > 0) throw AppError.invalid(problems);
+}
+
+function isRefusal(thrown: unknown): boolean {
+  const { kind } = toAppError(thrown);
+  return kind !== "unavailable" && kind !== "deadline" && kind !== "cancelled" && kind !== "internal";
 }
 
 /** Best effort: a binding without a session gives nobody anything, and tokens of it can be minted for no session. */
