@@ -21,13 +21,15 @@ beforeAll(async () => {
 afterAll(() => folder.cleanup());
 
 it("asks the demo model only when nothing names a real one; an empty key file is no key", () => {
-  const demo = { MH_DEMO_MODEL_URL: "http://demo-model:8080" };
+  const demo = { MH_DEMO_MODEL_URL: "http://demo-model:8080", MH_DEMO_MODEL_KEY_FILE: file("demo", "demo-1") };
   const empty = { ...demo, MH_MODEL_API_KEY_FILE: file("empty", "\n"), MH_MODEL_UPSTREAM_URL: "" };
   const key = { ...demo, MH_MODEL_API_KEY_FILE: file("key", "sk-ant-1\n") };
-  expect(upstream(empty)).toMatchObject({ upstreamUrl: "http://demo-model:8080", apiKey: undefined });
+  expect(upstream(empty).upstreamUrl).toBe("http://demo-model:8080");
+  expect(upstream(empty).apiKey?.reveal()).toBe("demo-1");
   expect(upstream(key).upstreamUrl).toBe("https://api.anthropic.com");
   expect(upstream(key).apiKey?.reveal()).toBe("sk-ant-1");
   expect(upstream({ ...key, MH_MODEL_UPSTREAM_URL: "http://gateway:9" }).upstreamUrl).toBe("http://gateway:9");
-  expect(upstream({ ...empty, MH_MODEL_UPSTREAM_URL: "http://gateway:9" }).upstreamUrl).toBe("http://gateway:9");
+  const keyless = upstream({ ...empty, MH_MODEL_UPSTREAM_URL: "http://gateway:9" });
+  expect(keyless).toMatchObject({ upstreamUrl: "http://gateway:9", apiKey: undefined });
   expect(upstream({}).upstreamUrl).toBe("https://api.anthropic.com");
 });

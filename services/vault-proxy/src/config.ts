@@ -1,4 +1,4 @@
-import { type Env, readEnv, readServiceConfig, type Secret, type ServiceConfig } from "@manyhands/kit";
+import { type Env, type EnvReader, readEnv, readServiceConfig, type Secret, type ServiceConfig } from "@manyhands/kit";
 
 /** Settings of this service. */
 export type Config = {
@@ -23,16 +23,7 @@ const anthropicUrl = "https://api.anthropic.com";
 /** Reads the settings; throws a ConfigError with every problem at once. */
 export function readConfig(env: Env): Config {
   const reader = readEnv(env);
-  const secret = reader.optionalSecret("MH_MODEL_API_KEY", {
-    doc: "Key of the model API, added to each request outside of harness and sandbox.",
-  });
-  // A deployment without a key may still mount the file, empty.
-  const apiKey = secret?.isEmpty ? undefined : secret;
-  const demoUrl = reader.url("MH_DEMO_MODEL_URL", {
-    default: anthropicUrl,
-    protocols: ["https:", "http:"],
-    doc: "Base URL of a demo model, used when there is neither a key nor MH_MODEL_UPSTREAM_URL.",
-  });
+  const model = readModel(reader);
   const config: Config = {
     service: readServiceConfig(reader),
     natsUrl: reader.string("MH_NATS_URL", {
@@ -56,12 +47,7 @@ export function readConfig(env: Env): Config {
         default: "127.0.0.1:0",
         doc: "Where the model proxy listens (HTTP); the harness sends its model requests here.",
       }),
-      upstreamUrl: reader.url("MH_MODEL_UPSTREAM_URL", {
-        default: apiKey === undefined ? demoUrl : anthropicUrl,
-        protocols: ["https:", "http:"],
-        doc: "Base URL of the model API that requests are sent on to.",
-      }),
-      apiKey,
+      ...model,
     },
     git: {
       listen: reader.address("MH_GIT_LISTEN", {
@@ -70,9 +56,33 @@ export function readConfig(env: Env): Config {
       }),
     },
   };
-  if (apiKey && /[\r\n\0]/.test(apiKey.reveal())) {
-    reader.problem("MH_MODEL_API_KEY must be one line");
-  }
   reader.done();
   return config;
+}
+
+/** A named address wins; else a key means the real API; else the demo model answers, by its own key, where there is one. */
+function readModel(reader: EnvReader): Pick<Config["model"], "upstreamUrl" | "apiKey"> {
+  const protocols = ["https:", "http:"];
+  const named = reader.url("MH_MODEL_UPSTREAM_URL", {
+    default: "",
+    protocols,
+    doc: `Base URL of the model API that requests are sent on to; absent = ${anthropicUrl}, or the demo model.`,
+  });
+  const demoUrl = reader.url("MH_DEMO_MODEL_URL", {
+    default: "",
+    protocols,
+    doc: "Base URL of a demo model, used when there is neither a key nor MH_MODEL_UPSTREAM_URL.",
+  });
+  const key = readKey(reader, "MH_MODEL_API_KEY", "Key of the model API, added outside of harness and sandbox.");
+  const demoKey = readKey(reader, "MH_DEMO_MODEL_KEY", "Key of the demo model.");
+  if (named === "" && key === undefined && demoUrl !== "") return { upstreamUrl: demoUrl, apiKey: demoKey };
+  return { upstreamUrl: named || anthropicUrl, apiKey: key };
+}
+
+/** A deployment without a key may still mount the file, empty. */
+function readKey(reader: EnvReader, name: string, doc: string): Secret | undefined {
+  const secret = reader.optionalSecret(name, { doc });
+  if (secret === undefined || secret.isEmpty) return undefined;
+  if (/[\r\n\0]/.test(secret.reveal())) reader.problem(`${name} must be one line`);
+  return secret;
 }

@@ -79,7 +79,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     tokens,
     guard,
     usage: { git: both(auditQueue, events), model: auditQueue },
-    gitDispatcher: upstreamPool("git", 64, lifecycle),
+    gitDispatcher: upstreamPool("git", 512, lifecycle),
     modelDispatcher: upstreamPool("model", 512, lifecycle),
     clock,
     storeAnswers: async () => {

@@ -131,6 +131,8 @@ describe("two replicas on one NATS", () => {
     expect(missing.stdout).toMatch(/the key file .*missing cannot be opened \(ENOENT\)/);
     const unset = await main({ MH_VAULT_KEY_FILE: "", MH_MODEL_UPSTREAM_URL: "ftp://x" });
     expect(unset.code).toBe(2);
-    expect(unset.stderr).toMatch(/2 problem[\s\S]*MH_VAULT_KEY_FILE[\s\S]*MH_MODEL_UPSTREAM_URL/);
+    for (const part of ["2 problem", "MH_VAULT_KEY_FILE is required", "MH_MODEL_UPSTREAM_URL must be"]) {
+      expect(unset.stderr).toContain(part);
+    }
   });
 });

@@ -9,6 +9,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Clock, type Logger, newId, type Secret, toAppError } from "@manyhands/kit";
 import type { Dispatcher } from "undici";
 import { type ByteCount, ClientGone, clientGone, failureCode, sendBack, sendOn } from "../http/relay.ts";
+import { sessionSlots } from "../http/session-slots.ts";
 import { type GitRequest, gitSuffix, parseGitRequest } from "../policy/git-request.ts";
 import { type CleanHeaders, onlyHeaders, withoutSecret } from "../policy/headers.ts";
 import { originOf } from "../policy/repository-url.ts";
@@ -29,6 +30,7 @@ export type GitProxyDeps = {
 };
 
 const MAX_PUSH_BYTES = 4 * 1024 ** 3;
+const REQUESTS_PER_SESSION = 32;
 const SENT_ON = new Set([
   "accept",
   "accept-encoding",
@@ -43,6 +45,7 @@ const SENT_BACK = new Set(["cache-control", "content-encoding", "content-length"
 
 /** The handler of the git listener. */
 export function gitProxy(deps: GitProxyDeps): GitHandler {
+  const slots = sessionSlots(REQUESTS_PER_SESSION);
   return async (token, request, response) => {
     const refusal = await prepare(deps, token, request);
     if ("refuse" in refusal) {
@@ -52,7 +55,12 @@ export function gitProxy(deps: GitProxyDeps): GitHandler {
       }
       return;
     }
-    await exchange(deps, refusal, request, response);
+    const giveBack = slots.take(refusal.claims.session);
+    if (!giveBack) {
+      refuse(response, request, 429, `this session has ${REQUESTS_PER_SESSION} git requests running already`);
+      return;
+    }
+    await exchange(deps, refusal, request, response).finally(giveBack);
   };
 }
 

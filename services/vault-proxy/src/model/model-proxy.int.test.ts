@@ -357,6 +357,28 @@ describe("streams and failures", () => {
     expect((await post("{}")).status).toBe(200);
   });
 
+  it("lets one session run 64 requests at once and no more, while others go on", async () => {
+    const running: ServerResponse[] = [];
+    answer = (request, response) => {
+      request.resume();
+      running.push(response);
+    };
+    const url = `http://${addressOf(vault.proxy, "model")}/v1/models`;
+    const headers = { "x-api-key": await mint(vault, Audience.MODEL, "sesn_greedy") };
+    const many = Array.from({ length: 64 }, () => fetch(url, { headers }));
+    await eventually(() => running.length === 64);
+    const refused = await fetch(url, { headers });
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1"]);
+    const other = fetch(url, { headers: { "x-api-key": await mint(vault, Audience.MODEL, "sesn_modest") } });
+    await eventually(() => running.length === 65);
+    for (const response of running) {
+      response.end("{}");
+    }
+    expect((await Promise.all([...many, other])).every(({ ok }) => ok)).toBe(true);
+    answer = (_, response) => response.end("{}");
+    expect((await fetch(url, { headers })).status).toBe(200);
+  });
+
   it("says that the upstream cannot be reached without saying more", async () => {
     const lonely = await startVaultProxy({ upstreamUrl: "http://127.0.0.1:1", apiKey: KEY });
     const failure = await sdk(lonely, await mint(lonely))

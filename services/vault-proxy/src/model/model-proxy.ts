@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { AppError, type Clock, type Logger, newId, type Secret, toAppError, toHttpError } from "@manyhands/kit";
 import type { Dispatcher } from "undici";
 import { BodyTooLarge, type ByteCount, ClientGone, clientGone, failureCode, sendBack, sendOn } from "../http/relay.ts";
+import { type SessionSlots, sessionSlots } from "../http/session-slots.ts";
 import { type CleanHeaders, passHeaders, withoutSecret } from "../policy/headers.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
@@ -27,6 +28,9 @@ export type ModelProxyDeps = {
 
 /** Longest request body, as the hosted API has it. */
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
+/** A session with many threads asks many times at once; more than this is a runaway. */
+const REQUESTS_PER_SESSION = 64;
+const RETRY_AFTER_MS = 1000;
 const MAX_HEADER_BYTES = 64 * 1024;
 const HEADERS_MS = 10_000;
 const REQUEST_MS = 120_000;
@@ -40,8 +44,9 @@ export function createModelServer(deps: ModelProxyDeps): Server {
     host: upstream.host,
     prefix: upstream.pathname.replace(/\/+$/, ""),
   };
+  const slots = sessionSlots(REQUESTS_PER_SESSION);
   const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
-    serve(deps, target, request, response).catch((error: unknown) => {
+    serve(deps, target, slots, request, response).catch((error: unknown) => {
       deps.logger.error({ err: error }, "a model request failed unexpectedly");
       response.destroy();
     });
@@ -57,6 +62,7 @@ type Upstream = { readonly origin: string; readonly host: string; readonly prefi
 async function serve(
   deps: ModelProxyDeps,
   upstream: Upstream,
+  slots: SessionSlots,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -70,6 +76,12 @@ async function serve(
       deps.logger.error({ err: error, request_id: requestId }, "a model request could not be judged");
     }
     answerError(response, request, error, requestId);
+    return;
+  }
+  const giveBack = slots.take(claims.session);
+  if (!giveBack) {
+    const message = `this session has ${REQUESTS_PER_SESSION} model requests running already`;
+    answerError(response, request, AppError.exhausted("TOO_MANY_REQUESTS", message, RETRY_AFTER_MS), requestId);
     return;
   }
   const bytes: ByteCount = { sent: 0, received: 0 };
@@ -101,6 +113,7 @@ async function serve(
     deps.logger.debug({ session: claims.session, code: failureCode(thrown), outcome }, "a model exchange failed");
   } finally {
     stopListening();
+    giveBack();
     deps.usage.record(usageOf(deps, upstream, claims, request, { status, outcome, bytes }));
   }
 }
