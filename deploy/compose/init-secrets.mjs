@@ -14,13 +14,14 @@ const write = (file, text) => {
   renameSync(`${file}.new`, file);
 };
 
-for (const folder of ["/secrets/vault", "/secrets/gateway", "/secrets/operator"]) {
+for (const folder of ["/secrets/vault", "/secrets/demo-model", "/secrets/gateway", "/secrets/operator"]) {
   mkdirSync(folder, { recursive: true, mode: 0o500 });
   chownSync(folder, service, service);
 }
 chmodSync("/secrets/operator", 0o700);
 
 keep("/secrets/vault/key-encryption-key", () => randomBytes(32).toString("base64"));
+keep("/secrets/demo-model/key", () => `demo-${randomBytes(24).toString("base64url")}`);
 write("/secrets/vault/model-api-key", process.env.ANTHROPIC_API_KEY ?? "");
 
 const fresh = !existsSync("/secrets/operator/api-key");
