@@ -8,7 +8,7 @@ import type { Bus } from "./bus.ts";
 import { assertConnected } from "./request.ts";
 import type { StreamName } from "./streams.ts";
 
-/** A stored message. */
+/** A stored message. Subject, sequence and headers are decoded when asked for: most readers need none of them. */
 export interface StoredMessage {
   readonly subject: string;
   readonly sequence: number;
@@ -96,12 +96,14 @@ function awaitAnswer(pending: Map<string, Pending>, reply: string, timeoutMs: nu
   });
 }
 
-/** A status message ends the answer; its pending count says whether the byte limit cut it. */
+/**
+ * A status message ends the answer; its pending count says whether the byte limit cut it. Only messages without content
+ * can be one, so that the headers of the others, costly to decode, are left alone.
+ */
 function receive(one: Pending | undefined, msg: Msg): void {
   if (one === undefined) return; // a late part of a read that timed out
-  const code = msg.headers?.code ?? 0;
+  const code = msg.data.length > 0 ? 0 : (msg.headers?.code ?? 0);
   if (code === 0) {
-    // The status line of a server that answers "nobody listens" is code 503; stored messages have none.
     one.messages.push(storedMessage(msg));
   } else if (code === endOfBatch) {
     const left = Number(msg.headers?.last("Nats-Num-Pending") || "0");
@@ -116,9 +118,13 @@ function receive(one: Pending | undefined, msg: Msg): void {
 
 function storedMessage(msg: Msg): StoredMessage {
   return {
-    subject: msg.headers?.last("Nats-Subject") ?? "",
-    sequence: Number(msg.headers?.last("Nats-Sequence") ?? "0"),
     data: msg.data,
+    get subject() {
+      return msg.headers?.last("Nats-Subject") ?? "";
+    },
+    get sequence() {
+      return Number(msg.headers?.last("Nats-Sequence") ?? "0");
+    },
     header: (name) => msg.headers?.last(name) || undefined,
   };
 }

@@ -22,13 +22,23 @@ export interface StoredFrame {
 /** A message of the log or tail as a frame; undefined when its subject is neither. */
 export function frameOf(subject: string, message: Omit<StoredMessage, "subject">): StoredFrame | undefined {
   const parsed = parseFrameSubject(subject);
-  if (parsed === undefined) return undefined;
+  return parsed === undefined ? undefined : storedFrame(parsed.sessionId, parsed.frame, message);
+}
+
+function storedFrame(sessionId: string, frame: number, message: Omit<StoredMessage, "subject">): StoredFrame {
   return {
-    ...parsed,
+    sessionId,
+    frame,
     payload: message.data,
-    position: Number(message.header(headerNames.position) ?? Number.NaN),
-    count: Number(message.header(headerNames.count) ?? Number.NaN),
-    sequence: message.sequence,
+    get position() {
+      return Number(message.header(headerNames.position) ?? Number.NaN);
+    },
+    get count() {
+      return Number(message.header(headerNames.count) ?? Number.NaN);
+    },
+    get sequence() {
+      return message.sequence;
+    },
   };
 }
 
@@ -48,9 +58,10 @@ export async function readFrames(
   const found: StoredFrame[] = [];
   let wanted = frames;
   while (wanted.length > 0) {
-    const list = wanted.slice(0, maxFramesPerRead).map((frame) => subjects.log(sessionId, frame));
+    const numbers = wanted.slice(0, maxFramesPerRead);
+    const list = numbers.map((frame) => subjects.log(sessionId, frame));
     const { messages, cut } = await reader.lastOf({ stream: "MH_LOG", subjects: list, timeoutMs });
-    const got = messages.flatMap((message) => frameOf(message.subject, message) ?? []);
+    const got = framesOf(sessionId, numbers, messages);
     found.push(...got);
     if (cut && got.length === 0)
       throw AppError.unavailable("BUS_UNAVAILABLE", "the stream answers a read with nothing");
@@ -59,6 +70,18 @@ export async function readFrames(
     wanted = [...rest, ...wanted.slice(maxFramesPerRead)];
   }
   return found.sort((a, b) => a.frame - b.frame);
+}
+
+/**
+ * Which frame each message is. Ascending frames of a session lie in the stream in that order, so that a whole answer
+ * needs no look at the subjects; one with holes does.
+ */
+function framesOf(sessionId: string, numbers: readonly number[], messages: readonly StoredMessage[]): StoredFrame[] {
+  const ascending = numbers.every((number, at) => at === 0 || number > (numbers[at - 1] ?? 0));
+  if (!ascending || messages.length !== numbers.length) {
+    return messages.flatMap((message) => frameOf(message.subject, message) ?? []);
+  }
+  return messages.map((message, at) => storedFrame(sessionId, numbers[at] ?? 0, message));
 }
 
 interface GetReply {

@@ -57,10 +57,20 @@ export async function readWhole(store: EventStore, hot: HotSession, from: number
   const stored = await store.read(hot.sessionId, range(from, to));
   const frames = stored.map((one) => ({ number: one.frame, frame: decodeFrame(one) }));
   for (const one of frames) hot.index.note(one.number, Number(one.frame.firstPosition));
-  if (frames.length === to - from) return frames.map((one) => one.frame);
+  if (frames.length === to - from) return contiguous(hot.sessionId, frames);
   const have = new Set(frames.map((one) => one.number));
   const missing = range(from, to).find((number) => !have.has(number)) ?? from;
   throw await explainHole(store, hot.sessionId, missing);
+}
+
+/** The frames, each beginning where the one before ends; else damage. */
+function contiguous(sessionId: string, frames: readonly { readonly number: number; readonly frame: Frame }[]): Frame[] {
+  return frames.map(({ number, frame }, at) => {
+    const before = frames[at - 1]?.frame;
+    const expected = before === undefined ? frame.firstPosition : before.firstPosition + BigInt(before.events.length);
+    if (frame.firstPosition === expected) return frame;
+    throw logDamaged(sessionId, number, `it begins at ${frame.firstPosition}, the one before ends at ${expected}`);
+  });
 }
 
 /** A replica may lag, a session may be deleted under the reader; anything else is damage. */

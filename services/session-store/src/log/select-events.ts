@@ -59,7 +59,7 @@ export async function selectPage(
   const events: Event[] = [];
   const { descending, filter, limit } = query;
   let [scanned, bytes] = [0, 0];
-  for await (const chunk of readEvents(store, hot, { ...query, hint: limit })) {
+  for await (const chunk of readEvents(store, hot, { ...query, hint: Math.min(limit, query.to - query.from) })) {
     signal.throwIfAborted();
     for (const event of chunk) {
       const position = Number(event.position);
