@@ -26,12 +26,12 @@ export function runCommand({ command, args, timeoutMs, cwd, env, echo = false }:
   return new Promise((resolve) => {
     const child = spawn(command, [...args], options);
     let output = "";
-    const keep = (chunk: Buffer) => {
-      if (echo) process.stderr.write(chunk);
-      output = (output + chunk.toString()).slice(-TAIL_BYTES);
+    const keep = (text: string) => {
+      if (echo) process.stderr.write(text);
+      output = (output + text).slice(-TAIL_BYTES);
     };
-    child.stdout?.on("data", keep);
-    child.stderr?.on("data", keep);
+    child.stdout?.setEncoding("utf8").on("data", keep);
+    child.stderr?.setEncoding("utf8").on("data", keep);
     child.once("error", (error) => resolve({ code: 127, output: error.message }));
     child.once("close", (code) => resolve({ code, output }));
   });
