@@ -227,6 +227,16 @@ describe("buckets", () => {
     const bucket = await openBucket(bus, "MH_AGENTS");
     const bytes = (text: string) => new TextEncoder().encode(text);
     expect(await bucket.entries("head.w1.*")).toEqual([]);
+    let emptyReady = false;
+    const stopEmpty = await bucket.watch(
+      "nothing.*",
+      () => undefined,
+      () => {
+        emptyReady = true;
+      },
+    );
+    expect(emptyReady).toBe(true);
+    stopEmpty();
     const revision = await bucket.create("head.w1.a", bytes("1"));
     expect(revision).toBeGreaterThan(0);
     expect(await bucket.create("head.w1.a", bytes("2"))).toBeUndefined();
@@ -253,6 +263,10 @@ describe("buckets", () => {
     expect(await bucket.get("head.w1.b")).toBeUndefined();
     expect(new TextDecoder().decode((await bucket.get("head.w1.a"))?.value)).toBe("2");
     expect(await bucket.create("head.w1.b", bytes("again"))).toBeGreaterThan(0);
+    const keys = Array.from({ length: 1100 }, (_, n) => `many.w1.${n}`);
+    await Promise.all(keys.map((key) => bucket.put(key, bytes(key))));
+    expect((await bucket.keys("many.w1.*")).sort()).toEqual([...keys].sort());
+    expect(await bucket.entries("many.>", 7)).toHaveLength(7);
     await expect(bucket.get("head..x")).rejects.toMatchObject({ kind: "invalid" });
   });
 });

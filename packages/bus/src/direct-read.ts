@@ -22,6 +22,7 @@ export interface DirectReader {
   /**
    * The last message of each subject of an explicit list, in stream order; subjects without one are left out. At most
    * 1024 subjects. An answer is cut at about `maxBytes` and then says so: ask again for what is missing.
+   * Subjects may hold wildcards where few match: more than 1024 matches throw AppError `exhausted`/TOO_MANY_MATCHES.
    * Throws AppError `unavailable` when no whole answer comes within `timeoutMs`.
    */
   lastOf(query: LastOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
@@ -49,6 +50,7 @@ const maxSubjects = 1024;
 const defaultMaxBytes = 8 * 1024 * 1024;
 const endOfBatch = 204;
 const nothingFound = 404;
+const tooManyMatches = 413;
 
 /** A reader with its own reply subscription on the bus. */
 export function createDirectReader(bus: Bus): DirectReader {
@@ -110,6 +112,8 @@ function receive(one: Pending | undefined, msg: Msg): void {
     one.settle({ messages: one.messages, cut: left > 0 });
   } else if (code === nothingFound) {
     one.settle({ messages: one.messages, cut: false });
+  } else if (code === tooManyMatches) {
+    one.settle(AppError.exhausted("TOO_MANY_MATCHES", `more than ${maxSubjects} messages match one read`));
   } else {
     const why = `${code} ${msg.headers?.description ?? ""}`.trim();
     one.settle(AppError.unavailable("BUS_UNAVAILABLE", `the stream cannot be read: ${why}`));

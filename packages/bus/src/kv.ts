@@ -3,6 +3,7 @@ import { AppError, withDeadline } from "@manyhands/kit";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { type KV, Kvm, type KvEntry as NatsKvEntry } from "@nats-io/kv";
 import type { Bus } from "./bus.ts";
+import { createDirectReader, type DirectReader } from "./direct-read.ts";
 import { assertConnected } from "./request.ts";
 import type { BucketName } from "./streams.ts";
 
@@ -50,6 +51,14 @@ export interface KvOptions {
   readonly timeoutMs?: number;
 }
 
+/** What the helpers below need of an open bucket. */
+interface Access {
+  readonly kv: KV;
+  readonly name: BucketName;
+  readonly reader: DirectReader;
+  readonly timeoutMs: number;
+}
+
 const keyRule = /^[-/_=A-Za-z0-9]+(\.[-/_=A-Za-z0-9]+)*$/;
 const patternRule = /^([-/_=A-Za-z0-9]+|\*)(\.([-/_=A-Za-z0-9]+|\*|>))*$|^>$/;
 const wrongSequenceCodes: ReadonlySet<number> = new Set([10_071, 10_164]);
@@ -59,6 +68,7 @@ export async function openBucket(bus: Bus, name: BucketName, options: KvOptions 
   const timeoutMs = options.timeoutMs ?? 5000;
   const call = <T>(what: string, work: () => Promise<T>) => bounded(bus, `${what} ${name}`, timeoutMs, work);
   const kv = await call("opening", () => new Kvm(bus.connection).open(name));
+  const access: Access = { kv, name, reader: createDirectReader(bus), timeoutMs };
   return {
     get: (key) => call("reading", async () => entryOf(await kv.get(checkKey(key)))),
     put: (key, value) => call("writing", () => kv.put(checkKey(key), value)),
@@ -71,11 +81,11 @@ export async function openBucket(bus: Bus, name: BucketName, options: KvOptions 
         const done = await unlessMoved(() => kv.delete(checkKey(key), options).then(() => true));
         return done ?? false;
       }),
-    entries: (pattern, limit = 10_000) => call("listing", () => collect(kv, checkPattern(pattern), limit)),
+    entries: (pattern, limit = 10_000) => call("listing", () => collect(access, checkPattern(pattern), limit)),
     keys: (pattern, limit = 10_000) =>
-      call("listing", async () => (await collect(kv, checkPattern(pattern), limit)).map((entry) => entry.key)),
+      call("listing", async () => (await collect(access, checkPattern(pattern), limit)).map((entry) => entry.key)),
     watch: (pattern, onChange, onReady) =>
-      call("watching", () => watchBucket(bus, kv, checkPattern(pattern), onChange, onReady)),
+      call("watching", () => watchBucket(bus, access, checkPattern(pattern), onChange, onReady)),
   };
 }
 
@@ -115,10 +125,41 @@ function entryOf(entry: NatsKvEntry | null): KvEntry | undefined {
   return { key: entry.key, value: entry.value, revision: entry.revision, writtenAt: entry.created.getTime() };
 }
 
-/** The last value of each key, through a short-lived watch that ends where the history does. */
-async function collect(kv: KV, pattern: string, limit: number): Promise<KvEntry[]> {
+/** A bucket's entries by pattern: one direct read while few match, a short-lived watch when many do. */
+async function collect(access: Access, pattern: string, limit: number): Promise<KvEntry[]> {
+  const found = await readDirect(access, pattern);
+  const all = found ?? (await readByWatch(access.kv, pattern, limit));
+  return all.slice(0, limit);
+}
+
+/** Undefined when too many match or the answer was cut: then only a watch sees them all. */
+async function readDirect(access: Access, pattern: string): Promise<KvEntry[] | undefined> {
+  const prefix = `$KV.${access.name}.`;
+  try {
+    const query = {
+      stream: `KV_${access.name}`,
+      subjects: [`${prefix}${pattern}`],
+      timeoutMs: access.timeoutMs,
+    } as const;
+    const { messages, cut } = await access.reader.lastOf(query);
+    if (cut) return undefined;
+    return messages
+      .filter((message) => message.header("KV-Operation") === undefined)
+      .map((message) => ({
+        key: message.subject.slice(prefix.length),
+        value: message.data,
+        revision: message.sequence,
+        writtenAt: Date.parse(message.header("Nats-Time-Stamp") ?? ""),
+      }));
+  } catch (error) {
+    if (error instanceof AppError && error.reason === "TOO_MANY_MATCHES") return undefined;
+    throw error;
+  }
+}
+
+/** The last value of each key, in the order of writing; ends where the history does. Only for patterns that match. */
+async function readByWatch(kv: KV, pattern: string, limit: number): Promise<KvEntry[]> {
   const found = new Map<string, KvEntry>();
-  if (!(await hasAny(kv, pattern))) return [];
   const watch = await kv.watch({ key: pattern });
   try {
     for await (const change of watch) {
@@ -133,22 +174,16 @@ async function collect(kv: KV, pattern: string, limit: number): Promise<KvEntry[
   return [...found.values()];
 }
 
-/** A watch of nothing never yields, so ask first. */
-async function hasAny(kv: KV, pattern: string): Promise<boolean> {
-  const keys = await kv.keys(pattern);
-  for await (const _ of keys) return true;
-  return false;
-}
-
 async function watchBucket(
   bus: Bus,
-  kv: KV,
+  access: Access,
   pattern: string,
   onChange: (change: KvChange) => void,
   onReady: (() => void) | undefined,
 ): Promise<() => void> {
-  const empty = !(await hasAny(kv, pattern));
-  const watch = await kv.watch({ key: pattern });
+  // A watch of nothing never says that it is ready, so look first; tombstones count as something.
+  const empty = (await readDirect(access, pattern))?.length === 0;
+  const watch = await access.kv.watch({ key: pattern });
   let ready = false;
   const becomeReady = () => {
     if (!ready) onReady?.();

@@ -4,7 +4,7 @@ import { EventSchema } from "@manyhands/protocol";
 import { eventually, freePort, type NatsServer, startNatsServer } from "@manyhands/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { storeProcess } from "./testing/process.ts";
-import { agentMessage, collect, connectTo, newSession, textOf } from "./testing/service.ts";
+import { agentMessage, collect, connectTo, newSession, textOf, workspaceId } from "./testing/service.ts";
 
 let server: NatsServer;
 
@@ -110,6 +110,11 @@ describe("kill -9", () => {
     await eventually(() => watch.events().length === texts.length, { timeoutMs: 10_000 });
     expect(watch.events().map(textOf)).toEqual(texts);
     watch.stop();
+    const later = await newSession(sessions);
+    await eventually(async () => {
+      const { sessions: list } = await sessions.listSessions({ workspaceId, pageSize: 10 });
+      return list.some((one) => one.id === later);
+    });
     expect(await store.end("SIGTERM")).toBe(0);
   });
 });

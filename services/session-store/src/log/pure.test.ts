@@ -83,6 +83,8 @@ describe("event rules", () => {
     expect(() => check([create(EventSchema, { type: "Not A Type" })])).toThrow(/events\[0\]\.type/);
     expect(() => check([userMessage("a", "sevt_1"), userMessage("b", "sevt_1")])).toThrow(/same id twice/);
     expect(() => check([agentMessage("a")], "client")).toThrow(/not for clients/);
+    const created = create(EventSchema, { type: "session.created", payload: { case: "sessionCreated", value: {} } });
+    expect(() => check([created])).toThrow(/written by its own RPC only/);
     const unknown = create(EventSchema, { type: "future.thing" });
     expect(() => check([unknown], "client")).toThrow(/not for clients/);
     check([unknown]);

@@ -8,6 +8,12 @@ export type Sender = "client" | "platform";
 
 const maxContentBlocks = 1000;
 const typeRule = /^[a-z][a-z_]*(\.[a-z][a-z_]*)+$/;
+const ownRpc: ReadonlySet<string> = new Set([
+  "session.created",
+  "session.archived",
+  "session.deleted",
+  "session.forked",
+]);
 const known: ReadonlySet<string> = new Set(wireEventTypes);
 const caseOf = new Map(
   EventSchema.fields.filter((field) => field.oneof?.name === "payload").map((field) => [field.name, field.localName]),
@@ -35,6 +41,7 @@ function problemsOf(event: Event, field: string, sender: Sender): FieldViolation
   if (event.id !== "" && !isId("event", event.id)) add("id", "must be empty or sevt_ and up to 59 of A-Z a-z 0-9 _ -");
   if (!typeRule.test(event.type)) add("type", "must be a dotted name in lower case");
   else if (sender === "client" && !isClientEvent(event.type)) add("type", `${event.type} is not for clients to send`);
+  else if (ownRpc.has(event.type)) add("type", `${event.type} is written by its own RPC only`);
   else if (known.has(event.type)) {
     const wanted = caseOf.get(event.type.replace(".", "_"));
     if (event.payload.case !== wanted) add("payload", `must be ${wanted} for ${event.type}`);

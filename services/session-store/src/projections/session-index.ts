@@ -4,10 +4,10 @@
  * (agents and environments that are equal are kept once). A snapshot that spares reading the history comes later.
  */
 import { isClosed, type JsonObject, type SessionHeader } from "@manyhands/core";
-import type { Logger } from "@manyhands/kit";
+import { type Logger, retry } from "@manyhands/kit";
 import { decodeFrame, foldFrame } from "../log/hot-session.ts";
 import type { FoldStart } from "../log/session-cache.ts";
-import type { EventStore, StoredFrame } from "../store/event-store.ts";
+import type { EventStore, LogFollower, StoredFrame } from "../store/event-store.ts";
 import { createIntern } from "./intern.ts";
 
 /** One session in a list. */
@@ -101,18 +101,27 @@ export async function createSessionIndex(
     for (const waiter of waiting) if (waiter.sequence <= last) waiter.resolve();
   };
 
-  const follower = await store.follow({
-    fromSequence: 1,
-    onFrame,
-    onCaughtUp: () => {
-      isCaughtUp = true;
-      caughtUp.resolve();
-    },
-  });
-  follower.failed.catch((error: unknown) => {
-    isCaughtUp = false;
-    caughtUp.reject(error);
-  });
+  const stopped = new AbortController();
+  let follower: LogFollower | undefined;
+  const follow = async (): Promise<void> => {
+    follower = await store.follow({
+      fromSequence: last + 1,
+      onFrame,
+      onCaughtUp: () => {
+        isCaughtUp = true;
+        caughtUp.resolve();
+      },
+    });
+    follower.failed.catch((error: unknown) => {
+      isCaughtUp = false;
+      logger.warn({ err: error, sequence: last }, "the session index lost the log");
+      // Until stopped, at bounded intervals: meanwhile the service is not ready, and nothing but lists depends on this.
+      void retry(follow, { attempts: Number.MAX_SAFE_INTEGER, maxMs: 2000, signal: stopped.signal }).catch(
+        () => undefined,
+      );
+    });
+  };
+  await follow();
   await caughtUp.promise;
   logger.info({ sessions: entries.size, sequence: last }, "the session index is caught up");
 
@@ -130,7 +139,10 @@ export async function createSessionIndex(
     reached: (sequence, timeoutMs) => reached(waiting, () => last, sequence, timeoutMs),
     caughtUp: () => isCaughtUp,
     size: () => entries.size,
-    stop: () => follower.stop(),
+    async stop() {
+      stopped.abort();
+      await follower?.stop();
+    },
   };
 }
 
