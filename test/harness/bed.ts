@@ -9,7 +9,7 @@ import type { JsonObject, NewEvent, SessionEvent } from "@manyhands/core";
 import { createDemoModel, type DemoModel, type DemoModelOptions } from "@manyhands/demo-model";
 import { createRpcClient, newId, type RpcClient } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, SessionService } from "@manyhands/protocol";
-import { eventually, type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
+import { eventually, freePort, type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const workspaceId = "wrkspc_test";
@@ -33,6 +33,8 @@ export interface Bed {
   readonly sessions: RpcClient<typeof SessionService>;
   startHarness(env?: Record<string, string>): Promise<Process>;
   stopHarnesses(): Promise<void>;
+  /** Kills sandbox-manager with all its hands (virtual ones live in it) and starts it again at the same address. */
+  loseHands(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -57,6 +59,12 @@ export async function startBed(
   };
   const store = await run("session-store", { MH_ALLOW_DATA_LOSS: "true", MH_WAKE_RESCAN_MS: "2000" });
   const MH_SESSION_STORE_ADDR = store.addresses.grpc ?? "";
+  const sandboxEnv = {
+    MH_SESSION_STORE_ADDR,
+    MH_HAND_DRIVER: "virtual",
+    MH_HAND_CAPACITY: "200",
+    MH_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
+  };
   const [vault, sandbox] = await Promise.all([
     run("vault-proxy", {
       MH_SESSION_STORE_ADDR,
@@ -64,7 +72,7 @@ export async function startBed(
       MH_MODEL_UPSTREAM_URL: model.url,
       MH_MODEL_API_KEY: "test",
     }),
-    run("sandbox-manager", { MH_SESSION_STORE_ADDR, MH_HAND_DRIVER: "virtual", MH_HAND_CAPACITY: "200" }),
+    run("sandbox-manager", sandboxEnv),
   ]);
   const sessions = createRpcClient(SessionService, { address: MH_SESSION_STORE_ADDR, defaultDeadlineMs: 20_000 });
   const harnessEnv = {
@@ -84,6 +92,11 @@ export async function startBed(
       const started = await startProcess(folder.path, "harness", { MH_NATS_URL: nats.url, ...harnessEnv, ...env });
       harnesses.push(started);
       return started;
+    },
+    async loseHands() {
+      const managers = running.filter(({ name, child }) => name.startsWith("sandbox") && child.exitCode === null);
+      await stopAll(managers);
+      await run("sandbox-manager", sandboxEnv);
     },
     stopHarnesses: () => stopAll(harnesses.splice(0)),
     async close() {

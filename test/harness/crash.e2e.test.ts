@@ -85,6 +85,35 @@ describe("killed with SIGKILL, another brain finishes the turn", () => {
   });
 });
 
+describe("the hand dies", () => {
+  it("says that the outcome is unknown, never runs it again by itself, and works on in a new hand", async () => {
+    await start();
+    const id = await createSession(bed, "nap once");
+    await logUntil(bed, id, (log) => log.some((event) => event.type === "operation.dispatched"));
+    await bed.loseHands();
+    const events = await logUntil(bed, id, isIdle());
+    const [first] = ofType(events, "agent.tool_result");
+    expect(first).toMatchObject({ outcome: "UNKNOWN", is_error: true });
+    expect(JSON.stringify(first?.content)).toMatch(/outcome of this bash call is unknown.*sandbox.*lost.*Verify/);
+    expect(ofType(events, "hand.lost")).toHaveLength(1);
+    expect(ofType(events, "hand.provisioned").map((event) => event.generation)).toEqual([1, 2]);
+    expect(ofType(events, "operation.dispatched").map((event) => event.operation_id)).toEqual(
+      ofType(events, "agent.tool_use").map((event) => event.id),
+    );
+  });
+
+  it("and the brain too: the next brain finds out and says the same", async () => {
+    const doomed = await start({ MH_FAULT_POINT: "during_execute" });
+    const id = await createSession(bed, "nap once");
+    expect(await doomed.ended).toBe("SIGKILL");
+    await bed.loseHands();
+    await start();
+    const events = await logUntil(bed, id, isIdle());
+    expect(ofType(events, "agent.tool_result")[0]).toMatchObject({ outcome: "UNKNOWN", is_error: true });
+    expect(ofType(events, "hand.lost")).toHaveLength(1);
+  });
+});
+
 describe("two brains", () => {
   it("fences out one that was paused, and runs its operation once", async () => {
     const zombie = await start();

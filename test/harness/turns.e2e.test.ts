@@ -22,12 +22,22 @@ steps:
   - emit: [{ text: "Written: {{tool_result}}" }]
 `;
 
+const slow = `
+name: slow
+priority: 50
+match: { last_user_text: '\\bspeak slowly\\b' }
+tokens_per_second: 20
+steps:
+  - emit: [{ text: "${"slowly does it ".repeat(8)}" }]
+  - emit: [{ text: "That was slow." }]
+`;
+
 let bed: Bed;
 
 beforeAll(async () => {
   let refusals = 1;
   bed = await startBed(
-    { sleepy, writer },
+    { sleepy, writer, slow },
     {
       onRequest: ({ body }) => {
         const isRefused = Buffer.from(body ?? "").includes("be refused once") && refusals > 0;
@@ -143,6 +153,32 @@ it("stops a running tool within a second when the user interrupts", async () => 
   expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
   await send(bed, id, message("Hello"));
   await logUntil(bed, id, isIdle(2));
+});
+
+it("cuts the model off when the user interrupts, keeps nothing of the half answer, and goes on with the next message", async () => {
+  const id = await createSession(bed, "speak slowly");
+  await logUntil(bed, id, (events) => events.some((event) => event.type === "span.model_request_start"));
+  await send(bed, id, { id: newId("sevt"), type: "user.interrupt" });
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "span.model_request_end").map((event) => event.is_error)).toEqual([true]);
+  expect(ofType(events, "agent.message")).toEqual([]);
+  expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
+});
+
+it("answers messages that were sent while it was busy, in order, in one further request", async () => {
+  const id = await createSession(bed, "speak slowly");
+  await logUntil(bed, id, (events) => events.some((event) => event.type === "span.model_request_start"));
+  await send(bed, id, message("first of two"));
+  await send(bed, id, message("second of two"));
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "span.model_request_start")).toHaveLength(2);
+  expect(ofType(events, "session.status_idle")).toHaveLength(1);
+  const body = Buffer.from(bed.model.requests.at(-1)?.body ?? "").toString();
+  const { messages } = JSON.parse(body);
+  expect(messages.at(-1).content.map((block: { text: string }) => block.text)).toEqual([
+    "first of two",
+    "second of two",
+  ]);
 });
 
 it("asks before a tool whose policy says so, runs what is allowed, and tells the model what is denied", async () => {

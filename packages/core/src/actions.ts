@@ -1,10 +1,10 @@
 /** What a harness can want next. Imperative, as data; the shell performs it. */
-import type { EventEnvelope, EventOf, EventType } from "./events.ts";
+import type { EventPayloads, EventType } from "./events.ts";
 import type { Call } from "./state.ts";
 
 /** An event whose id is not made yet: ids come from outside the core. */
 export type EventDraft<T extends EventType = EventType> = T extends EventType
-  ? { type: T } & Omit<EventOf<T>, keyof EventEnvelope | "type">
+  ? { type: T; session_thread_id?: string } & EventPayloads[T]
   : never;
 
 /** The next step. */

@@ -1,5 +1,5 @@
 /**
- * The fold: events → state. Total and deterministic (H1): any event in any state gives a state, unknown events and
+ * The fold: events → state. Total and deterministic (H1) — every event in every state gives a state, unknown events and
  * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
  */
 import { listOf, objectOf, parseAgent } from "./agent-config.ts";

@@ -26,6 +26,13 @@ export type FaultPoint = keyof typeof faultPoints;
 /** Passing a place: kills the process when it is the chosen one, else does nothing. */
 export type Pass = (point: FaultPoint) => void;
 
+/** The places behind a stored frame, by what it held. */
+export function passStored(pass: Pass, types: ReadonlySet<string>): void {
+  if (types.has("span.model_request_end")) pass("after_response_append");
+  if (types.has("operation.dispatched")) pass("after_dispatched_append");
+  if (types.has("agent.tool_result")) pass("after_result_append");
+}
+
 /** Which place strikes, and at the how-manieth passing. */
 export interface FaultChoice {
   readonly point: FaultPoint;

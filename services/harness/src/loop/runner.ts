@@ -10,21 +10,18 @@ import {
   type Call,
   closedRequest,
   type EventDraft,
-  emptyState,
-  fold,
   type Limits,
-  type LivingState,
   type NewEvent,
   resultDraft,
   type State,
   type View,
 } from "@manyhands/core";
 import { AppError, type Logger, newId, toAppError } from "@manyhands/kit";
-import type { Pass } from "../fault-points.ts";
+import { type Pass, passStored } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
+import { HeldSession } from "./held-session.ts";
 import { createMailbox, type Message } from "./mailbox.ts";
-import { PendingFrame } from "./pending-frame.ts";
-import type { SessionLog, StoredEvent } from "./session-log.ts";
+import type { SessionLog } from "./session-log.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
@@ -50,30 +47,21 @@ const releaseAttempts = 5;
 
 /** One brain on one session. Use once. */
 export class Runner {
-  private readonly sessionId: string;
   private readonly ports: RunnerPorts;
   private readonly mailbox = createMailbox();
-  private readonly pending = new PendingFrame(() => newId("sevt"));
   private readonly tasks: Tasks;
-  private events: StoredEvent[] = [];
-  private state: State = emptyState;
-  /** Epoch this brain holds; 0 until it has taken the session. */
-  private held = 0;
-  private hasRead = false;
-  private isFenced = false;
+  private readonly session: HeldSession;
   private isDraining = false;
   private newsHead = 0;
   /** How often operations were sent that were proved not to have started, by id. */
   private readonly sends = new Map<string, number>();
 
   constructor(sessionId: string, ports: RunnerPorts, warm?: WarmSession) {
-    this.sessionId = sessionId;
     this.ports = ports;
     this.tasks = ports.createTasks(sessionId, (message) => this.mailbox.push(message));
-    if (warm !== undefined) {
-      this.events = warm.events;
-      this.state = warm.state;
-    }
+    const onStored = (events: readonly NewEvent[]) =>
+      passStored(ports.pass, new Set<string>(events.map((event) => event.type)));
+    this.session = new HeldSession(sessionId, { ...ports, onStored }, warm);
   }
 
   /** Asks for the session back at the next event boundary. */
@@ -83,13 +71,13 @@ export class Runner {
 
   /** The log and fold as of the end, for the next turn. */
   warm(): WarmSession {
-    return { events: this.events, state: this.state };
+    return this.session.warm();
   }
 
   /** True when the log holds something to do that this brain has not seen. Read after the wake was settled. */
   async hasMore(): Promise<boolean> {
-    await this.refresh();
-    return !this.isFenced && this.ports.harness.next(this.view(this.state)).type !== "rest";
+    await this.session.refresh();
+    return !this.session.isFenced && this.ports.harness.next(this.view(this.session.storedState)).type !== "rest";
   }
 
   /** Runs to an end. Rejects when the log or the bus cannot be used; the wake then comes again. */
@@ -98,7 +86,7 @@ export class Runner {
     try {
       return await this.loop();
     } catch (error) {
-      if (this.isFenced) return "fenced";
+      if (this.session.isFenced) return "fenced";
       throw error;
     } finally {
       unfollow();
@@ -109,7 +97,7 @@ export class Runner {
   /** Arms the wake-up before it reads. */
   private async listenAndRead(): Promise<() => void> {
     const onNews = (head: number) => this.mailbox.push({ type: "news", head });
-    const [unfollow] = await Promise.all([this.ports.log.follow(this.sessionId, onNews), this.refresh()]);
+    const [unfollow] = await Promise.all([this.ports.log.follow(this.session.id, onNews), this.session.refresh()]);
     this.ports.pass("before_model_request");
     return unfollow;
   }
@@ -117,13 +105,16 @@ export class Runner {
   private async loop(): Promise<RunEnd> {
     for (let idleSteps = 0; idleSteps < maxIdleSteps; idleSteps += 1) {
       for (const message of this.mailbox.take()) this.receive(message);
-      if (this.newsHead > this.state.head) await this.refresh();
-      if (this.isFenced) return "fenced";
-      const state = this.expected();
+      if (this.newsHead > this.session.storedState.head) await this.session.refresh();
+      if (this.session.isFenced) return "fenced";
+      const state = this.session.expected();
       if (isOtherKind(state, this.ports.harness.kind)) return "otherKind";
       this.settleModelTask(state);
-      const action = this.ports.harness.next(this.view(this.expected()));
-      if (this.isDraining && !this.tasks.inFlight().has("model") && isEffect(action)) return await this.release();
+      const action = this.ports.harness.next(this.view(this.session.expected()));
+      if (this.isDraining && !this.tasks.inFlight().has("model") && isEffect(action)) {
+        await this.session.release(releaseAttempts);
+        return this.session.isFenced ? "fenced" : "drained"; // what is not stored, the next brain finds out by following
+      }
       const end = await this.perform(action);
       if (end === "waited") idleSteps = 0;
       else if (end !== "goOn") return end;
@@ -134,30 +125,31 @@ export class Runner {
   private async perform(action: Action): Promise<RunEnd | "goOn" | "waited"> {
     switch (action.type) {
       case "append":
-        this.decide(action.events);
+        this.session.decide(action.events);
         return "goOn";
       case "callModel":
         return await this.callModel(action);
       case "provision":
-        if (await this.takeAndFlush()) this.tasks.provision(this.living(), this.held);
+        if (await this.session.takeAndFlush()) this.tasks.provision(this.session.living(), this.session.epoch);
         return "waited";
       case "operate":
-        if (!(await this.takeAndFlush())) return "waited";
+        if (!(await this.session.takeAndFlush())) return "waited";
         for (const call of action.start) this.operate(call, "start");
         for (const call of action.follow) this.operate(call, this.sends.has(call.id) ? "start" : "follow");
         return "waited";
       case "cancel":
-        if (!(await this.takeAndFlush())) return "waited";
-        this.tasks.cancel(action.calls, this.held);
+        if (!(await this.session.takeAndFlush())) return "waited";
+        this.tasks.cancel(action.calls, this.session.epoch);
         await this.mailbox.wait(undefined, 0);
         return "waited";
       case "wait":
-        if (this.pending.size > 0) await this.flush();
+        if (this.session.unstored > 0) await this.session.flush();
         else await this.mailbox.wait(action.untilMs, this.ports.now());
         return "waited";
       case "rest":
-        if (this.pending.size === 0) return "rest";
-        if ((await this.flush()) && this.state.phase !== "closed") this.ports.pass("after_idle_append");
+        if (this.session.unstored === 0) return "rest";
+        if ((await this.session.flush()) && this.session.storedState.phase !== "closed")
+          this.ports.pass("after_idle_append");
         return "waited";
       default: {
         const never: never = action;
@@ -170,24 +162,24 @@ export class Runner {
   private async callModel(action: Extract<Action, { type: "callModel" }>): Promise<"waited"> {
     const adopted = this.tasks.model();
     if (adopted !== undefined) {
-      this.decide([...closing(action.closes), adopted.start]);
+      this.session.decide([...closing(action.closes), adopted.start]);
       await this.storeAnnouncement();
       return "waited";
     }
-    const isOverlapping = this.pending.mayOverlap;
-    const contextPosition = isOverlapping ? this.state.head : action.contextPosition;
+    const isOverlapping = this.session.mayOverlap;
+    const contextPosition = isOverlapping ? this.session.storedState.head : action.contextPosition;
     const start: NewEvent<"span.model_request_start"> = {
       id: newId("sevt"),
       type: "span.model_request_start",
-      model: this.living().agent.model,
+      model: this.session.living().agent.model,
       context_position: contextPosition,
       attempt: action.attempt,
     };
-    this.decide([...closing(action.closes), start]);
+    this.session.decide([...closing(action.closes), start]);
     // The frame now holds framing events only; with facts in it, they must be durable before the model is asked (H2).
-    if (!isOverlapping && !(await this.flush())) return "waited";
-    const { agent } = this.living();
-    const request = buildModelRequest(this.events, {
+    if (!isOverlapping && !(await this.session.flush())) return "waited";
+    const { agent } = this.session.living();
+    const request = buildModelRequest(this.session.log, {
       agent,
       contextPosition,
       maxOutputTokens: this.ports.limits.maxOutputTokens,
@@ -198,7 +190,7 @@ export class Runner {
   }
 
   private async storeAnnouncement(): Promise<void> {
-    if (!(await this.flush())) return;
+    if (!(await this.session.flush())) return;
     this.tasks.model()?.claim();
     this.ports.pass("after_take_append");
   }
@@ -214,7 +206,7 @@ export class Runner {
     }
     const isOpen = state.phase === "asking" && state.request?.id === task.start.id;
     if (!isOpen || task.answer === undefined) return;
-    this.pending.add(task.answer, true);
+    this.session.learn(task.answer);
     this.tasks.dropModel();
   }
 
@@ -225,7 +217,7 @@ export class Runner {
         return;
       case "facts":
         this.tasks.ended(message.key);
-        this.pending.add(this.stillTrue(message.events), true);
+        this.session.learn(this.session.stillTrue(message.events));
         return;
       case "sendAgain":
         this.tasks.ended(message.key);
@@ -245,25 +237,13 @@ export class Runner {
     }
   }
 
-  /** Results of calls that were answered meanwhile, and losses already told, are not told again. */
-  private stillTrue(events: readonly (NewEvent | EventDraft)[]): (NewEvent | EventDraft)[] {
-    const state = this.expected();
-    const calls = state.phase === "acting" ? state.calls : [];
-    const hand = "hand" in state ? state.hand?.id : undefined;
-    return events.filter((event) => {
-      if (event.type === "hand.lost") return event.hand_id === hand;
-      if (event.type !== "agent.tool_result") return true;
-      return calls.some((call) => call.id === event.tool_use_id && call.progress.at !== "answered");
-    });
-  }
-
   /** Proved not started: its intent is in the log already, so only the session has to be taken before it is sent. */
   private sendAgain(operationId: string): void {
-    const state = this.expected();
+    const state = this.session.expected();
     const call = state.phase === "acting" ? state.calls.find((one) => one.id === operationId) : undefined;
     if (call?.progress.at !== "dispatched") return;
     this.sends.set(operationId, (this.sends.get(operationId) ?? call.progress.attempt) + 1);
-    this.decide([]);
+    this.session.decide([]);
   }
 
   private operate(call: Call, mode: "start" | "follow"): void {
@@ -271,128 +251,20 @@ export class Runner {
     const attempt = this.sends.get(call.id);
     const counted =
       progress.at === "dispatched" && attempt !== undefined ? { ...call, progress: { ...progress, attempt } } : call;
-    this.tasks.operate(counted, this.held, mode);
+    this.tasks.operate(counted, this.session.epoch, mode);
   }
 
   private fail(key: string, error: AppError): void {
     if (error.kind === "fenced") {
-      this.ports.logger.info({ session_id: this.sessionId, task: key }, "fenced by a newer brain");
-      this.isFenced = true;
+      this.ports.logger.info({ session_id: this.session.id, task: key }, "fenced by a newer brain");
+      this.session.fence();
       return;
     }
     if (key !== "provision") throw error;
-    const state = this.expected();
+    const state = this.session.expected();
     const calls = state.phase === "acting" ? state.calls.filter((call) => call.progress.at === "ready") : [];
     const words = `This call was not run: no sandbox could be made: ${error.message}`;
-    this.pending.add(
-      calls.map((call) => resultDraft(call, "NOT_STARTED", words, true)),
-      true,
-    );
-  }
-
-  /** Before any effect the session is this brain's: its epoch is what callees check (H4). */
-  private takeAndFlush(): Promise<boolean> {
-    this.decide([]);
-    return this.flush();
-  }
-
-  /** Decisions go into the pending frame; the first one takes the session. */
-  private decide(events: readonly (NewEvent | EventDraft)[]): void {
-    if (this.held === 0 && !this.pending.has("brain.woken")) {
-      const { kind, version } = this.ports.harness;
-      this.pending.add(
-        [
-          {
-            type: "brain.woken",
-            epoch: this.epoch(),
-            harness_kind: kind,
-            harness_version: version,
-            instance_id: this.ports.instanceId,
-          },
-        ],
-        false,
-      );
-    }
-    this.pending.add(events, false);
-  }
-
-  /** Stores everything pending; false when the head had moved, so that it must be decided again (H3). */
-  private async flush(): Promise<boolean> {
-    while (this.pending.size > 0) {
-      const events = this.pending.next();
-      const epoch = this.epoch();
-      const expectedPosition = this.state.head;
-      try {
-        const stored = await this.ports.log.append({ sessionId: this.sessionId, events, expectedPosition, epoch });
-        this.pending.stored(events.length);
-        this.take(stored, epoch);
-        this.passStored(events);
-      } catch (error) {
-        await this.lostRace(toAppError(error));
-        return false;
-      }
-    }
-    return true;
-  }
-
-  private take(stored: readonly StoredEvent[], epoch: number): void {
-    this.events.push(...stored);
-    this.state = fold(stored, this.state);
-    this.held = epoch;
-  }
-
-  private async lostRace(error: AppError): Promise<void> {
-    if (error.reason === "SESSION_CLOSED") {
-      this.pending.clear();
-      await this.refresh();
-      if (this.state.phase !== "closed") throw error;
-      return;
-    }
-    if (error.kind === "fenced") this.isFenced = true;
-    if (error.kind !== "conflict") throw error;
-    this.pending.dropDecisions();
-    await this.refresh();
-  }
-
-  /** Reads on. A newer brain's taking after this one's first look means: stop, without a word. */
-  private async refresh(): Promise<void> {
-    const taking = this.epoch();
-    const news = await this.ports.log.read(this.sessionId, this.state.head);
-    const known = this.held > 0 ? this.held : this.state.epoch;
-    const isMine = this.pending.dropStored(new Set(news.map((event) => event.id)));
-    this.events.push(...news);
-    this.state = fold(news, this.state);
-    if (isMine) this.held = taking; // an append whose answer was lost
-    const limit = isMine ? taking : known;
-    if (this.hasRead && this.state.epoch > limit) this.isFenced = true;
-    this.hasRead = true;
-  }
-
-  /** Gives the session back: what is known is stored, what is only decided is left to the next brain. */
-  private async release(): Promise<RunEnd> {
-    for (let attempt = 0; attempt < releaseAttempts && !this.isFenced; attempt += 1) {
-      this.pending.dropDecisions();
-      if (this.held > 0) this.pending.add([{ type: "brain.released", reason: "drain" }], false);
-      if (await this.flush()) return "drained";
-    }
-    return this.isFenced ? "fenced" : "drained"; // what is not stored, the next brain finds out by following
-  }
-
-  private expected(): State {
-    return this.pending.foldOnto(this.state, this.epoch(), this.ports.now());
-  }
-
-  private living(): LivingState {
-    const state = this.expected();
-    if (state.phase === "unborn" || state.phase === "closed") {
-      throw new AppError("internal", { reason: "NOT_LIVING", message: "an effect was decided for a closed session" });
-    }
-    return state;
-  }
-
-  /** The epoch it holds, or the one it will take. */
-  private epoch(): number {
-    return this.held > 0 ? this.held : this.state.epoch + 1;
+    this.session.learn(calls.map((call) => resultDraft(call, "NOT_STARTED", words, true)));
   }
 
   private view(state: State): View {
@@ -400,16 +272,9 @@ export class Runner {
       state,
       now: this.ports.now(),
       limits: this.ports.limits,
-      epoch: this.epoch(),
+      epoch: this.session.epoch,
       inFlight: this.tasks.inFlight(),
     };
-  }
-
-  private passStored(events: readonly NewEvent[]): void {
-    const types = new Set<string>(events.map((event) => event.type));
-    if (types.has("span.model_request_end")) this.ports.pass("after_response_append");
-    if (types.has("operation.dispatched")) this.ports.pass("after_dispatched_append");
-    if (types.has("agent.tool_result")) this.ports.pass("after_result_append");
   }
 }
 

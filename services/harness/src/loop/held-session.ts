@@ -1,0 +1,192 @@
+/**
+ * The log of one session as one brain holds it: what is stored, what is pending on top of it, and under which epoch.
+ * The only place that appends and reads on, so the fence and the expected position (H3) are kept here.
+ */
+import { type EventDraft, emptyState, fold, type LivingState, type NewEvent, type State } from "@manyhands/core";
+import { AppError, newId, toAppError } from "@manyhands/kit";
+import { PendingFrame } from "./pending-frame.ts";
+import type { SessionLog, StoredEvent } from "./session-log.ts";
+import type { WarmSession } from "./warm-sessions.ts";
+
+/** Who holds it, and by what means. */
+export interface HolderPorts {
+  readonly log: SessionLog;
+  readonly harness: { readonly kind: string; readonly version: string };
+  readonly instanceId: string;
+  readonly now: () => number;
+  /** Called with each frame that was stored. */
+  readonly onStored: (events: readonly NewEvent[]) => void;
+}
+
+/** One session in one brain. */
+export class HeldSession {
+  readonly id: string;
+  private readonly ports: HolderPorts;
+  private readonly pending = new PendingFrame(() => newId("sevt"));
+  private events: StoredEvent[] = [];
+  private state: State = emptyState;
+  /** Epoch this brain holds; 0 until it has taken the session. */
+  private held = 0;
+  private hasRead = false;
+  private fenced = false;
+
+  constructor(id: string, ports: HolderPorts, warm?: WarmSession) {
+    this.id = id;
+    this.ports = ports;
+    if (warm !== undefined) {
+      this.events = warm.events;
+      this.state = warm.state;
+    }
+  }
+
+  /** True when a newer brain has taken it: write nothing more. */
+  get isFenced(): boolean {
+    return this.fenced;
+  }
+
+  /** The stored log. */
+  get log(): readonly StoredEvent[] {
+    return this.events;
+  }
+
+  /** The fold of the stored log. */
+  get storedState(): State {
+    return this.state;
+  }
+
+  /** The epoch it holds, or the one it will take. */
+  get epoch(): number {
+    return this.held > 0 ? this.held : this.state.epoch + 1;
+  }
+
+  /** Number of events not stored yet. */
+  get unstored(): number {
+    return this.pending.size;
+  }
+
+  /** True when what is pending may be stored while the model is already being asked. */
+  get mayOverlap(): boolean {
+    return this.pending.mayOverlap;
+  }
+
+  /** The log and fold as of now, for the next turn. */
+  warm(): WarmSession {
+    return { events: this.events, state: this.state };
+  }
+
+  /** The fold as it will be once everything pending is stored. */
+  expected(): State {
+    return this.pending.foldOnto(this.state, this.epoch, this.ports.now());
+  }
+
+  /** The expected fold of a session that can be driven. */
+  living(): LivingState {
+    const state = this.expected();
+    if (state.phase === "unborn" || state.phase === "closed") {
+      throw new AppError("internal", { reason: "NOT_LIVING", message: "an effect was decided for a closed session" });
+    }
+    return state;
+  }
+
+  /** Results of calls that were answered meanwhile, and losses already told, are not told again. */
+  stillTrue(events: readonly (NewEvent | EventDraft)[]): (NewEvent | EventDraft)[] {
+    const state = this.expected();
+    const calls = state.phase === "acting" ? state.calls : [];
+    const hand = "hand" in state ? state.hand?.id : undefined;
+    return events.filter((event) => {
+      if (event.type === "hand.lost") return event.hand_id === hand;
+      if (event.type !== "agent.tool_result") return true;
+      return calls.some((call) => call.id === event.tool_use_id && call.progress.at !== "answered");
+    });
+  }
+
+  /** What happened outside: survives a lost race for the head. */
+  learn(facts: readonly (NewEvent | EventDraft)[]): void {
+    this.pending.add(facts, true);
+  }
+
+  /** What the brain decided: made anew after a lost race. The first decision takes the session. */
+  decide(events: readonly (NewEvent | EventDraft)[]): void {
+    if (this.held === 0 && !this.pending.has("brain.woken")) this.pending.add([this.taking()], false);
+    this.pending.add(events, false);
+  }
+
+  /** Before any effect the session is this brain's: its epoch is what callees check (H4). */
+  takeAndFlush(): Promise<boolean> {
+    this.decide([]);
+    return this.flush();
+  }
+
+  /** Stores everything pending; false when the head had moved, so that it must be decided again (H3). */
+  async flush(): Promise<boolean> {
+    while (this.pending.size > 0) {
+      const events = this.pending.next();
+      const { epoch } = this;
+      const frame = { sessionId: this.id, events, expectedPosition: this.state.head, epoch };
+      try {
+        const stored = await this.ports.log.append(frame);
+        this.pending.stored(events.length);
+        this.events.push(...stored);
+        this.state = fold(stored, this.state);
+        this.held = epoch;
+      } catch (error) {
+        await this.lostRace(toAppError(error));
+        return false;
+      }
+      this.ports.onStored(events);
+    }
+    return true;
+  }
+
+  /** Reads on. A newer brain's taking after this one's first look means: stop, without a word. */
+  async refresh(): Promise<void> {
+    const taking = this.epoch;
+    const news = await this.ports.log.read(this.id, this.state.head);
+    const known = this.held > 0 ? this.held : this.state.epoch;
+    const isMine = this.pending.dropStored(new Set(news.map((event) => event.id)));
+    this.events.push(...news);
+    this.state = fold(news, this.state);
+    if (isMine) this.held = taking; // an append whose answer was lost
+    if (this.hasRead && this.state.epoch > (isMine ? taking : known)) this.fenced = true;
+    this.hasRead = true;
+  }
+
+  /** A callee knows of a newer epoch. */
+  fence(): void {
+    this.fenced = true;
+  }
+
+  /** Gives it back: what is known is stored, what is only decided is left to the next brain. */
+  async release(maxAttempts: number): Promise<void> {
+    for (let attempt = 0; attempt < maxAttempts && !this.fenced; attempt += 1) {
+      this.pending.dropDecisions();
+      if (this.held > 0) this.pending.add([{ type: "brain.released", reason: "drain" }], false);
+      if (await this.flush()) return;
+    }
+  }
+
+  private taking(): EventDraft<"brain.woken"> {
+    const { harness, instanceId } = this.ports;
+    const { kind, version } = harness;
+    return {
+      type: "brain.woken",
+      epoch: this.epoch,
+      harness_kind: kind,
+      harness_version: version,
+      instance_id: instanceId,
+    };
+  }
+
+  private async lostRace(error: AppError): Promise<void> {
+    if (error.reason === "SESSION_CLOSED") {
+      this.pending.clear();
+      await this.refresh();
+      if (this.state.phase !== "closed") throw error;
+      return;
+    }
+    if (error.kind === "fenced") this.fenced = true;
+    if (error.kind !== "conflict") throw error;
+    this.pending.dropDecisions();
+    await this.refresh();
+  }
+}
