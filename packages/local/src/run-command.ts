@@ -16,18 +16,15 @@ export interface Command {
   readonly timeoutMs: number;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Also show the output on standard error while it comes. */
-  readonly echo?: boolean;
 }
 
 /** Runs a command to its end or its time limit. Never throws: a command that is not there answers code 127. */
-export function runCommand({ command, args, timeoutMs, cwd, env, echo = false }: Command): Promise<CommandResult> {
+export function runCommand({ command, args, timeoutMs, cwd, env }: Command): Promise<CommandResult> {
   const options: SpawnOptions = { cwd, env: env ?? process.env, stdio: ["ignore", "pipe", "pipe"], timeout: timeoutMs };
   return new Promise((resolve) => {
     const child = spawn(command, [...args], options);
     let output = "";
     const keep = (text: string) => {
-      if (echo) process.stderr.write(text);
       output = (output + text).slice(-TAIL_BYTES);
     };
     child.stdout?.setEncoding("utf8").on("data", keep);
