@@ -175,3 +175,31 @@ it("deleting a session ends its streams", async () => {
   for await (const event of stream) types.push(event.type);
   expect(types).toEqual(["session.deleted"]);
 });
+
+it("an Idempotency-Key makes a thing once, whatever it is", async () => {
+  const once = { headers: { "idempotency-key": "make-it-once" } };
+  const twice = async (make: () => Promise<{ id: string }>) => {
+    const [first, second] = [await make(), await make()];
+    expect(second.id).toBe(first.id);
+    return first.id;
+  };
+  const agent = await twice(() => client.beta.agents.create({ name: "Once", model: "claude-sonnet-5-5" }, once));
+  const environment = await twice(() => client.beta.environments.create({ name: "once" }, once));
+  const vault = await twice(() => client.beta.vaults.create({ display_name: "Once" }, once));
+  const auth = { type: "static_bearer" as const, mcp_server_url: "https://mcp.example.com/", token: "once" };
+  await twice(() => client.beta.vaults.credentials.create(vault, { auth }, once));
+  const session = await twice(() =>
+    client.beta.sessions.create(
+      {
+        agent,
+        environment_id: environment,
+        resources: [{ type: "github_repository", url: "https://git.example.com/a/b", authorization_token: "once" }],
+        initial_events: [{ type: "user.message", content: [{ type: "text", text: "Hello" }] }],
+      },
+      once,
+    ),
+  );
+  await idle(client, session);
+  const messages = await collect(client.beta.sessions.events.list(session, { types: ["user.message"] }));
+  expect(messages).toHaveLength(1);
+});

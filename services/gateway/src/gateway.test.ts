@@ -249,6 +249,17 @@ describe("sessions", () => {
   });
 });
 
+test("a session whose first answer was lost is made once and keeps its rights", async () => {
+  const client = gateway.client();
+  const { agent, environment } = await makeSession(client);
+  const [before, revoked] = [gateway.backend.sessions.ids().length, gateway.backend.revoked.length];
+  gateway.backend.sessions.loseNextAnswer();
+  const session = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id });
+  expect(gateway.backend.sessions.ids().slice(before)).toEqual([session.id]);
+  expect(gateway.backend.revoked).toHaveLength(revoked);
+  expect(gateway.backend.bound.filter((each) => each.sessionId === session.id)).toHaveLength(1);
+});
+
 describe("sending events", () => {
   const hello = { type: "user.message" as const, content: [{ type: "text" as const, text: "Hello" }] };
 

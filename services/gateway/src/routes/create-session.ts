@@ -2,8 +2,10 @@
  * sessions.create: resolve what the session is made of, bind its secrets to an id made here, then make it. The order
  * means that no session exists that the vault-proxy does not know; when the last step fails, the binding is taken back.
  */
+import { createHash } from "node:crypto";
 import { AppError, newId, toAppError } from "@manyhands/kit";
 import { encodeEvent } from "@manyhands/protocol";
+import type { z } from "zod";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
 import { check } from "../http/query.ts";
@@ -27,56 +29,86 @@ export const createSession =
   (deps: CreateDeps) =>
   async (call: Call): Promise<Session> => {
     const input = check(sessionCreate, call.body, "body");
+    const { requestId } = call.identity();
+    const sessionId = sessionIdOf(call.caller.workspaceId, requestId);
+    const earlier = await findSession(deps, call, sessionId);
+    if (earlier !== undefined) return earlier;
     const [agent, environment] = await Promise.all([
       resolveAgent(deps, call, input.agent),
       resolveEnvironment(deps, call, input.environment_id),
       checkVaults(deps, call, input.vault_ids ?? []),
     ]);
-    const sessionId = newId("sesn");
-    const now = new Date().toISOString();
-    const inputs = input.resources ?? [];
-    const resources = inputs.map((resource) => toRepositoryResource(resource, newId("sesrsc"), now));
-    const { workspaceId } = call.caller;
-    await deps.vaults.bindSession(
-      {
-        workspaceId,
-        sessionId,
-        vaultIds: input.vault_ids ?? [],
-        repositories: inputs.map(({ url, authorization_token }) => ({
-          url,
-          authorizationToken: authorization_token ?? "",
-          allowPush: true,
-        })),
-        mcpServerUrls: agent.mcp_servers.map(({ url }) => url),
-      },
-      call.rpc,
-    );
+    await bind(deps, call, sessionId, input, agent);
     try {
-      const { session } = await deps.sessions.createSession(
-        {
-          workspaceId,
-          sessionId,
-          requestId: call.identity().requestId,
-          agentJson: toJsonBytes(agent),
-          environmentJson: toJsonBytes(environment),
-          resourcesJson: toJsonBytes(resources),
-          title: input.title ?? "",
-          metadata: input.metadata ?? {},
-          vaultIds: input.vault_ids ?? [],
-          initialEvents: (input.initial_events ?? []).map((event) => encodeEvent(toNewEvent(event, newId("sevt")))),
-        },
-        call.rpc,
-      );
+      const request = createRequest(call.caller.workspaceId, sessionId, input, agent, environment);
+      const { session } = await deps.sessions.createSession({ ...request, requestId }, call.rpc);
       if (session === undefined) throw AppError.internal(new Error("session-store answered without a session"));
-      // A retry is answered with the session of the first try, which has its own binding.
-      if (session.id !== sessionId) await revoke(deps, call, sessionId);
       return toSession(session);
-    } catch (error) {
-      // Only a plain refusal proves that there is no session; after anything else a retry may find it, with its rights.
+    } catch (thrown) {
+      const error = toAppError(thrown);
+      // Two equal requests at once: the other one made it.
+      const made = error.kind === "conflict" ? await findSession(deps, call, sessionId) : undefined;
+      if (made !== undefined) return made;
       if (isRefusal(error)) await revoke(deps, call, sessionId);
       throw error;
     }
   };
+
+type Input = z.infer<typeof sessionCreate>;
+
+/**
+ * The id follows from the request's identity, so that a repeat finds what the first one made, on every replica; ids of
+ * resources and times may then differ from try to try. The same form as session-store gives ids of requests.
+ */
+function sessionIdOf(workspaceId: string, requestId: string): string {
+  return `sesn_${createHash("sha256").update(`${workspaceId}\n${requestId}`).digest("base64url").slice(0, 24)}`;
+}
+
+async function findSession(deps: CreateDeps, call: Call, sessionId: string): Promise<Session | undefined> {
+  try {
+    const { session } = await deps.sessions.getSession({ workspaceId: call.caller.workspaceId, sessionId }, call.rpc);
+    return session && toSession(session);
+  } catch (thrown) {
+    const error = toAppError(thrown);
+    if (error.kind === "notFound") return undefined;
+    throw error;
+  }
+}
+
+async function bind(deps: CreateDeps, call: Call, sessionId: string, input: Input, agent: SessionAgent) {
+  const repositories = (input.resources ?? []).map(({ url, authorization_token }) => ({
+    url,
+    authorizationToken: authorization_token ?? "",
+    allowPush: true,
+  }));
+  const mcpServerUrls = agent.mcp_servers.map(({ url }) => url);
+  const { workspaceId } = call.caller;
+  const vaultIds = input.vault_ids ?? [];
+  await deps.vaults.bindSession({ workspaceId, sessionId, vaultIds, repositories, mcpServerUrls }, call.rpc);
+}
+
+/** The session as it is stored: the resources without their tokens. */
+function createRequest(
+  workspaceId: string,
+  sessionId: string,
+  input: Input,
+  agent: SessionAgent,
+  environment: Environment,
+) {
+  const now = new Date().toISOString();
+  const resources = (input.resources ?? []).map((resource) => toRepositoryResource(resource, newId("sesrsc"), now));
+  return {
+    workspaceId,
+    sessionId,
+    agentJson: toJsonBytes(agent),
+    environmentJson: toJsonBytes(environment),
+    resourcesJson: toJsonBytes(resources),
+    title: input.title ?? "",
+    metadata: input.metadata ?? {},
+    vaultIds: input.vault_ids ?? [],
+    initialEvents: (input.initial_events ?? []).map((event) => encodeEvent(toNewEvent(event, newId("sevt")))),
+  };
+}
 
 async function resolveAgent(deps: CreateDeps, call: Call, reference: AgentReference): Promise<SessionAgent> {
   const { id, version = 0 } = typeof reference === "string" ? { id: reference } : reference;
@@ -112,9 +144,9 @@ async function checkVaults(deps: CreateDeps, call: Call, vaultIds: readonly stri
   if (problems.length > 0) throw AppError.invalid(problems);
 }
 
-function isRefusal(thrown: unknown): boolean {
-  const { kind } = toAppError(thrown);
-  return kind !== "unavailable" && kind !== "deadline" && kind !== "cancelled" && kind !== "internal";
+/** Only a plain refusal proves that there is no session; after anything else a repeat may find it, with its rights. */
+function isRefusal({ kind }: AppError): boolean {
+  return kind === "invalid" || kind === "notFound" || kind === "denied" || kind === "exhausted";
 }
 
 /** Best effort: a binding without a session gives nobody anything, and tokens of it can be minted for no session. */

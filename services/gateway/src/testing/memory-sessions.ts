@@ -26,9 +26,11 @@ export type MemorySessions = {
   breakWatches(): void;
   /** Live watches now. */
   watchers(): number;
-  /** Makes the next `emitEvents` append and then fail as if its answer was lost. */
+  /** Makes the next create or emit do its work and then fail as if its answer was lost. */
   loseNextAnswer(): void;
   events(sessionId: string): readonly Event[];
+  /** Ids of all sessions. */
+  ids(): readonly string[];
 };
 
 type Item = MessageInitShape<typeof WatchEventsResponseSchema>;
@@ -64,6 +66,12 @@ export function createMemorySessions(): MemorySessions {
     return stored;
   };
 
+  const answerOrLose = () => {
+    if (!loseAnswer) return;
+    loseAnswer = false;
+    throw AppError.unavailable("ANSWER_LOST", "the answer was lost");
+  };
+
   const service = implement(SessionService, {
     createSession: async (request) => {
       const earlier = createdBy.get(request.requestId);
@@ -82,6 +90,7 @@ export function createMemorySessions(): MemorySessions {
       logs.set(session.id, log);
       createdBy.set(request.requestId, session.id);
       append(log, request.initialEvents);
+      answerOrLose();
       return { session };
     },
     getSession: async ({ sessionId, workspaceId }) => ({ session: logOf(sessionId, workspaceId).session }),
@@ -90,10 +99,7 @@ export function createMemorySessions(): MemorySessions {
       const earlier = log.byRequest.get(requestId);
       const stored = earlier ?? append(log, events);
       if (requestId !== "") log.byRequest.set(requestId, stored);
-      if (loseAnswer) {
-        loseAnswer = false;
-        throw AppError.unavailable("ANSWER_LOST", "the answer was lost");
-      }
+      answerOrLose();
       return { events: stored, headPosition: BigInt(log.events.length), duplicate: earlier !== undefined };
     },
     getEvents: async ({ sessionId, workspaceId, slice }) => {
@@ -129,6 +135,7 @@ export function createMemorySessions(): MemorySessions {
       loseAnswer = true;
     },
     events: (sessionId) => logOf(sessionId).events,
+    ids: () => [...logs.keys()],
   };
 }
 
