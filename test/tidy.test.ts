@@ -5,7 +5,7 @@ import { findImportCycles, findImportViolations } from "./tidy/import-rules.ts";
 import { readSources, root, type Source } from "./tidy/sources.ts";
 
 const sources = readSources();
-const shipped = sources.filter((source) => !/\.test\.ts$|^test\//.test(source.path));
+const shipped = sources.filter((source) => !/\.(test|contract)\.ts$|^test\/|\/testing\//.test(source.path));
 
 /** `file:line: text` for every line that matches. */
 function findLines(files: Source[], pattern: RegExp): string[] {
