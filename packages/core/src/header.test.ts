@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { EventPayloads, EventType, SessionEvent } from "./events.ts";
-import { changesHeader, foldHeader, isClosed, type SessionHeader } from "./header.ts";
+import { foldHeader, isClosed, needsPayload, type SessionHeader } from "./header.ts";
 
 let position = 0;
 
@@ -126,10 +126,14 @@ describe("foldHeader", () => {
     expect(foldHeader(header, unknown)).toEqual({ ...header, head_position: 2, updated_at: 5000 });
   });
 
-  it("says truly which types need no decoding", () => {
-    expect(changesHeader("agent.message")).toBe(false);
-    const before = given(created);
-    const after = foldHeader(before, event("agent.message", { content: [] }));
-    expect({ ...after, head_position: 0, updated_at: 0 }).toEqual({ ...before, head_position: 0, updated_at: 0 });
+  it("needs only the envelope of types that it says need no payload", () => {
+    for (const type of ["agent.message", "user.message", "user.interrupt", "system.message"] as const) {
+      expect(needsPayload(type)).toBe(false);
+      const before = given(created);
+      const whole = event(type, { content: [{ type: "text", text: "x" }] });
+      const bare = { id: whole.id, type, position: whole.position, at: whole.at, epoch: 0, unknown: new Uint8Array() };
+      expect(foldHeader(before, whole)).toEqual(foldHeader(before, bare));
+    }
+    expect(needsPayload("session.created")).toBe(true);
   });
 });

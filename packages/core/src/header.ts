@@ -49,7 +49,7 @@ export interface SessionHeader {
   hand_ids: string[];
 }
 
-const folded: ReadonlySet<string> = new Set<EventType>([
+const needPayload: ReadonlySet<string> = new Set<EventType>([
   "session.created",
   "session.updated",
   "session.archived",
@@ -67,9 +67,9 @@ const folded: ReadonlySet<string> = new Set<EventType>([
   "hand.released",
 ]);
 
-/** True when the type changes more of a header than head and time, so that a reader need not decode the others. */
-export function changesHeader(type: string): boolean {
-  return folded.has(type) || needsBrain(type);
+/** True when folding the type needs its payload; of all others the envelope is enough, so a reader need not decode them. */
+export function needsPayload(type: string): boolean {
+  return needPayload.has(type);
 }
 
 /** True when the session takes no more events. */
@@ -113,11 +113,11 @@ export function foldHeader(header: SessionHeader | undefined, event: SessionEven
     updated_at: event.at,
     epoch: Math.max(before.epoch, event.epoch),
   };
+  if (needsBrain(event.type)) return withStatus(next, "running");
   return isUnknownEvent(event) ? next : foldKnown(next, event);
 }
 
 function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
-  if (needsBrain(event.type)) return withStatus(header, "running");
   switch (event.type) {
     case "session.created":
       return {
@@ -162,7 +162,7 @@ function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
     case "hand.released":
       return { ...header, hand_ids: header.hand_ids.filter((id) => id !== event.hand_id) };
     default:
-      return header; // every other type changes only head and time; `changesHeader` lists those above
+      return header; // every other type changes only head and time; `needsPayload` lists those above
   }
 }
 

@@ -14,6 +14,8 @@ export const maxFrameBytes = 512 * 1024;
 /** A frame ready to be stored. */
 export interface BuiltFrame {
   readonly frame: Frame;
+  /** Header after it. */
+  readonly header: SessionHeader | undefined;
   readonly message: FrameToAppend;
 }
 
@@ -61,6 +63,7 @@ export function buildFrame(
     throw tooLarge("events", "the encoded frame in bytes", maxFrameBytes, payload.length);
   return {
     frame,
+    header: after,
     message: {
       sessionId: place.sessionId,
       frame: place.nextFrame,

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { changesHeader, foldHeader, type SessionHeader, type UnknownEvent } from "@manyhands/core";
+import { foldHeader, needsPayload, type SessionHeader, type UnknownEvent } from "@manyhands/core";
 import { decodeEvent, type Event, type Frame, FrameSchema } from "@manyhands/protocol";
 import type { StoredFrame } from "../store/event-store.ts";
 import { logDamaged } from "./errors.ts";
@@ -55,13 +55,13 @@ export function decodeFrame(stored: Pick<StoredFrame, "sessionId" | "frame" | "p
   }
 }
 
-/** The header after one more frame. Events that only move the head are not decoded. */
+/** The header after one more frame. Events whose payload does not matter are not decoded. */
 export function foldFrame(header: SessionHeader | undefined, frame: Frame): SessionHeader | undefined {
   return frame.events.reduce<SessionHeader | undefined>((before, event) => foldHeader(before, foldable(event)), header);
 }
 
 function foldable(event: Event) {
-  if (changesHeader(event.type)) return decodeEvent(event);
+  if (needsPayload(event.type)) return decodeEvent(event);
   const at = event.createdAt === undefined ? 0 : Number(event.createdAt.seconds) * 1000 + event.createdAt.nanos / 1e6;
   const bare: UnknownEvent = {
     id: event.id,
@@ -76,14 +76,19 @@ function foldable(event: Event) {
 
 /**
  * Takes the next frame in. A frame already taken in is skipped, one beyond the next is left (answers false), one that
- * does not continue the log throws LOG_DAMAGED and changes nothing.
+ * does not continue the log throws LOG_DAMAGED and changes nothing. `built` spares decoding and folding a frame that
+ * was made here on this very head.
  */
-export function absorb(hot: HotSession, stored: StoredFrame, decoded?: Frame): boolean {
+export function absorb(
+  hot: HotSession,
+  stored: StoredFrame,
+  built?: { readonly frame: Frame; readonly header: SessionHeader | undefined },
+): boolean {
   if (stored.frame < hot.nextFrame) return true;
   if (stored.frame > hot.nextFrame) return false;
-  const frame = decoded ?? decodeFrame(stored);
+  const frame = built?.frame ?? decodeFrame(stored);
   assertContinues(hot, stored.frame, frame);
-  hot.header = foldFrame(hot.header, frame);
+  hot.header = built?.header ?? foldFrame(hot.header, frame);
   hot.index.note(stored.frame, Number(frame.firstPosition));
   hot.recent.add(stored.frame, frame.requestId, frame.events);
   hot.lastHash = hashOf(stored.payload);

@@ -100,7 +100,7 @@ async function appendInTurn(
     if (header === undefined) throw AppError.notFound("session", hot.sessionId);
     guard(header);
     const plan = planAppend(hot, header, request);
-    if (plan.kind === "answerRequest") return answer(deps, hot, header, request, await eventsOf(deps, hot, plan.frame));
+    if (plan.kind === "answerRequest") return answer(hot, header, request, await eventsOf(deps, hot, plan.frame));
     if (plan.kind === "refuse") {
       if (!plan.mayBeStale || fresh) throw plan.error;
       await deps.cache.catchUp(hot);
@@ -137,7 +137,7 @@ async function storeNext(
   const outcome = await storeFrame(deps.store, built.message, { deadlineMs: context.deadlineMs, clock: deps.clock });
   if (outcome.kind === "lost") return false;
   const { sequence = 0 } = outcome;
-  absorb(hot, { ...built.message, sequence }, built.frame);
+  absorb(hot, { ...built.message, sequence }, built);
   if (hot.header !== undefined) {
     deps.onStored({
       sessionId: hot.sessionId,
@@ -157,14 +157,7 @@ function appended(hot: HotSession, events: readonly Event[]): Appended {
 }
 
 /** Answers a repeat, after checking that it is one: same number of events, each of the same content. */
-function answer(
-  deps: SessionLogDeps,
-  hot: HotSession,
-  header: SessionHeader,
-  request: AppendRequest,
-  stored: readonly Event[],
-): Appended {
-  void deps;
+function answer(hot: HotSession, header: SessionHeader, request: AppendRequest, stored: readonly Event[]): Appended {
   const same =
     stored.length === request.events.length &&
     stored.every((event, index) => sameContent(event, request.events[index]));
@@ -226,5 +219,5 @@ async function createSession(
   if (request.requestId === "" || frame.requestId !== request.requestId) throw idReused("session_id", sessionId);
   const current = await deps.cache.current(sessionId);
   if (current.header === undefined) throw AppError.notFound("session", sessionId);
-  return answer(deps, current, current.header, request, frame.events);
+  return answer(current, current.header, request, frame.events);
 }
