@@ -1,5 +1,6 @@
 import type { Server } from "node:http";
 import { AppError, formatAddress, type Lifecycle, parseAddress } from "@manyhands/kit";
+import { trackConnections } from "./track-connections.ts";
 
 const MAX_CONNECTIONS = 2048;
 const KILL_MARGIN_MS = 1000;
@@ -14,6 +15,7 @@ export async function listenHttp(server: Server, listen: string, name: string, l
     throw AppError.invalid([{ field: name, description: `must be host:port, got ${listen}` }]);
   }
   server.maxConnections = MAX_CONNECTIONS;
+  const endConnections = trackConnections(server);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => {
       reject(AppError.unavailable("LISTEN_FAILED", `${name}: cannot listen on ${listen}: ${error.message}`, error));
@@ -25,6 +27,7 @@ export async function listenHttp(server: Server, listen: string, name: string, l
     `${name}: refuse new connections`,
     () => {
       closed = new Promise((resolve) => server.close(() => resolve()));
+      endConnections();
     },
     { phase: "accept" },
   );
