@@ -249,6 +249,25 @@ describe("sessions", () => {
   });
 });
 
+test("no key, token or secret is ever logged, whether the request succeeds or fails", async () => {
+  const client = gateway.client();
+  const { agent, environment } = await makeSession(client);
+  const secret = "kept_secret_0123456789";
+  const resources = [
+    { type: "github_repository" as const, url: "https://git.example/a/b", authorization_token: secret },
+  ];
+  await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id, resources });
+  const credential = { auth: { type: "static_bearer", mcp_server_url: "https://mcp.example/", token: secret } };
+  expect((await gateway.fetch("/v1/vaults/vlt_none/credentials", post(JSON.stringify(credential)))).status).toBe(501);
+  await gateway.fetch("/v1/agents", post(`{"name": "${secret}`));
+  await gateway.fetch("/v1/agents", { headers: { authorization: `Bearer ${secret}` } });
+  await gateway.fetch(`/v1/agents/agent_x?token=${secret}`);
+  const logs = gateway.logs();
+  expect(logs).toContain("answered");
+  expect(logs).not.toContain(secret);
+  for (const key of Object.values(testKeys)) expect(logs).not.toContain(key);
+});
+
 test("a session whose first answer was lost is made once and keeps its rights", async () => {
   const client = gateway.client();
   const { agent, environment } = await makeSession(client);

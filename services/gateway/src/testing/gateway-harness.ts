@@ -2,7 +2,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import Anthropic, { type ClientOptions } from "@anthropic-ai/sdk";
-import { testServiceConfig } from "@manyhands/kit";
+import { createLogger, testServiceConfig } from "@manyhands/kit";
 import { tempDir } from "@manyhands/testkit";
 import { hashApiKey } from "../api-keys.ts";
 import { type Config, defaultLimits, type Limits } from "../config.ts";
@@ -17,6 +17,8 @@ export type GatewayHarness = {
   readonly url: string;
   readonly backend: MemoryBackend;
   readonly keysFile: string;
+  /** Everything logged so far, at the lowest level. */
+  logs(): string;
   client(options?: ClientOptions): Anthropic;
   /** Plain HTTP with the key of `acme`. */
   fetch(path: string, init?: RequestInit): Promise<Response>;
@@ -50,12 +52,17 @@ export async function startGatewayHarness(limits: Partial<Limits> = {}): Promise
     sandboxManagerAddress: backend.address,
     limits: { ...defaultLimits, callMs: 5000, ...limits },
   };
-  const running = await createGateway(config);
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  const running = await createGateway(config, {
+    logger: createLogger({ service: "gateway", level: "trace", destination }),
+  });
   const url = `http://${running.addresses.http}`;
   return {
     url,
     backend,
     keysFile,
+    logs: () => lines.join(""),
     client: (options) => new Anthropic({ baseURL: url, apiKey: testKeys.acme, ...options }),
     fetch: (path, init = {}) => {
       const headers = new Headers(init.headers);
