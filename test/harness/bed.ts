@@ -33,6 +33,8 @@ export interface Bed {
   readonly sessions: RpcClient<typeof SessionService>;
   startHarness(env?: Record<string, string>): Promise<Process>;
   stopHarnesses(): Promise<void>;
+  /** Kills session-store and starts it again at the same address. */
+  restartStore(): Promise<void>;
   /** Kills sandbox-manager with all its hands (virtual ones live in it) and starts it again at the same address. */
   loseHands(): Promise<void>;
   close(): Promise<void>;
@@ -57,7 +59,12 @@ export async function startBed(
     running.push(started);
     return started;
   };
-  const store = await run("session-store", { MH_ALLOW_DATA_LOSS: "true", MH_WAKE_RESCAN_MS: "2000" });
+  const storeEnv = {
+    MH_ALLOW_DATA_LOSS: "true",
+    MH_WAKE_RESCAN_MS: "2000",
+    MH_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
+  };
+  const store = await run("session-store", storeEnv);
   const MH_SESSION_STORE_ADDR = store.addresses.grpc ?? "";
   const sandboxEnv = {
     MH_SESSION_STORE_ADDR,
@@ -94,9 +101,12 @@ export async function startBed(
       return started;
     },
     async loseHands() {
-      const managers = running.filter(({ name, child }) => name.startsWith("sandbox") && child.exitCode === null);
-      await stopAll(managers);
+      await stopAll(running.filter(({ name }) => name.startsWith("sandbox-manager")));
       await run("sandbox-manager", sandboxEnv);
+    },
+    async restartStore() {
+      await stopAll(running.filter(({ name }) => name.startsWith("session-store")));
+      await run("session-store", storeEnv);
     },
     stopHarnesses: () => stopAll(harnesses.splice(0)),
     async close() {

@@ -85,6 +85,19 @@ describe("killed with SIGKILL, another brain finishes the turn", () => {
   });
 });
 
+describe("the log is away", () => {
+  it("holds a result until session-store is back, and writes it once", async () => {
+    await start();
+    const id = await createSession(bed, "nap once");
+    await logUntil(bed, id, (log) => log.some((event) => event.type === "operation.dispatched"));
+    await bed.restartStore();
+    const events = await logUntil(bed, id, isIdle());
+    expect(lastWords(events)).toContain("Naps: 1");
+    expectEachOnce(events);
+    expect(ofType(events, "brain.woken")).toHaveLength(1);
+  });
+});
+
 describe("the hand dies", () => {
   it("says that the outcome is unknown, never runs it again by itself, and works on in a new hand", async () => {
     await start();

@@ -1,5 +1,6 @@
-import { connectBus, subscribeDeltas } from "@manyhands/bus";
+import { connectBus, subscribeDeltas, subscribeTail } from "@manyhands/bus";
 import { newId, silentLogger } from "@manyhands/kit";
+import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Bed, createSession, isIdle, lastWords, log, logUntil, message, ofType, send, startBed } from "./bed.ts";
 
@@ -91,6 +92,24 @@ it("runs tools one after another, each once, in one hand", async () => {
     ofType(events, "agent.tool_use").map((event) => event.id),
   );
   expect(ofType(events, "agent.tool_result").every((event) => event.outcome === "COMPLETED")).toBe(true);
+});
+
+it("needs two appends for a tool call: answer with intent, result with the next request", async () => {
+  const bus = await connectBus({ url: bed.nats.url, name: "test", logger: silentLogger() });
+  try {
+    const id = newId("sesn");
+    let frames = 0;
+    await subscribeTail(bus, id, () => {
+      frames += 1;
+    });
+    await createSession(bed, "Run 3 steps", {}, id);
+    const events = await logUntil(bed, id, isIdle());
+    const calls = ofType(events, "agent.tool_use").length;
+    // Beside them: the creation, the taking, the first hand's own frame, and the end.
+    await eventually(() => frames === 2 * calls + 4);
+  } finally {
+    await bus.close();
+  }
 });
 
 it("runs parallel tools at the same time and answers in order", async () => {
