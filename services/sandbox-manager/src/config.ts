@@ -17,6 +17,8 @@ export type Config = {
   readonly docker: { readonly socketPath: string; readonly image: string; readonly agentPath: string | undefined };
   /** The way out for git; undefined: connections inside hands are refused. */
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
+  /** What becomes of hands when this manager stops in order: kept running for the next one, or released. */
+  readonly onStop: "keep" | "release";
   readonly limits: ManagerLimits;
 };
 
@@ -82,6 +84,10 @@ export function readConfig(env: Env): Config {
       }),
     },
     git: gitAddress && vaultAddress !== undefined ? { ...gitAddress, vaultAddress } : undefined,
+    onStop: reader.oneOf("MH_HAND_ON_STOP", ["keep", "release"], {
+      default: "keep",
+      doc: "What becomes of hands on a stop: kept running for the next manager, or released with their files.",
+    }),
     limits: {
       capacity: reader.integer("MH_HAND_CAPACITY", {
         default: defaultLimits.capacity,

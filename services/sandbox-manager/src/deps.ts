@@ -9,6 +9,7 @@ import { createKvHandStore } from "./hands/kv-hand-store.ts";
 import { createManager, type Manager } from "./hands/manager.ts";
 import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
+import { releaseHand } from "./hands/take-hand.ts";
 import { createGitDialer } from "./tunnel/git-dialer.ts";
 
 const MINT_MS = 5000;
@@ -40,11 +41,24 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     clock: systemClock,
     logger,
   });
-  // Hands that outlive us are let go, running as they are; the next manager takes them.
-  lifecycle.onStop("hands", async () => {
-    await Promise.all(manager.held.all().map(({ hand }) => hand.detach()));
-  });
+  lifecycle.onStop("hands", () => (config.onStop === "release" ? releaseAll(manager) : detachAll(manager)));
   return { manager, chosen };
+}
+
+/** Hands that outlive us are let go, running as they are; the next manager takes them. */
+async function detachAll(manager: Manager): Promise<void> {
+  await Promise.all(manager.held.all().map(({ hand }) => hand.detach()));
+}
+
+/** For a platform that ends as a whole: nothing of it is left on the engine. */
+async function releaseAll(manager: Manager): Promise<void> {
+  const releases = manager.held.all().map(async ({ hand }) => {
+    const found = await manager.store.byId(hand.handId);
+    if (found?.record.handId === hand.handId) await releaseHand(manager, found, "request");
+  });
+  for (const done of await Promise.allSettled(releases)) {
+    if (done.status === "rejected") manager.logger.warn({ err: done.reason }, "a hand is left to the next sweep");
+  }
 }
 
 async function openStore(config: Config, { logger, lifecycle }: Shell): Promise<HandStore> {

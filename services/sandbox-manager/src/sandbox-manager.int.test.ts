@@ -207,6 +207,43 @@ test("a manager that stops in order leaves its hands running for the next one", 
   expect((await executeCall(two.client, { handId, input: { command: "cat file" } })).result.content).toBe("kept\n");
 });
 
+test("a manager told to release its hands leaves no container behind", async () => {
+  const leaving = await startManagerProcess({ ...env(), MH_HAND_ON_STOP: "release" });
+  const { handId } = await newHand(leaving.client);
+  expect((await containerOf(handId))?.State.Running).toBe(true);
+  await leaving.stop();
+  expect(await containerOf(handId)).toBeUndefined();
+  expect((await one.client.getHand({ handId })).hand?.state).toBe(HandState.RELEASED);
+});
+
+test("kill -9 in the middle of 50 operations: all are re-attached, each ran once, every output is exact", async () => {
+  const doomed = await startManagerProcess(env());
+  const { handId } = await newHand(doomed.client);
+  const ids = Array.from({ length: 50 }, () => newId("sevt"));
+  // The shell takes turns: some have ended when the manager dies, one runs, the others wait in the hand.
+  const calls = ids.map((operationId, i) => ({
+    handId,
+    operationId,
+    input: { command: `echo ${i} >> /workspace/ran; seq ${i} ${i + 500}; sleep 0.02` },
+  }));
+  let killed: Promise<void> | undefined;
+  const all = await Promise.all(
+    calls.map((call, i) =>
+      executeCall(two.client, call, () => {
+        if (i >= 10) killed ??= doomed.kill9();
+      }),
+    ),
+  );
+  await killed;
+  expect(killed).toBeDefined();
+  for (const [i, { output, result }] of all.entries()) {
+    expect(result.outcome).toBe(Outcome.COMPLETED);
+    expect(output.toString()).toBe(Array.from({ length: 501 }, (_, j) => `${i + j}\n`).join(""));
+  }
+  const { result } = await executeCall(one.client, { handId, input: { command: "sort -n /workspace/ran" } });
+  expect(result.content).toBe(Array.from({ length: 50 }, (_, i) => `${i}\n`).join(""));
+});
+
 test("a release ends the container and the session's other hands; releasing again is fine", async () => {
   const { handId, sessionId } = await newHand(one.client);
   const { hand: second } = await two.client.provision({ sessionId, name: "second" });

@@ -1,0 +1,44 @@
+import { newId } from "@manyhands/kit";
+import { Outcome } from "@manyhands/protocol";
+import { expect, test } from "vitest";
+import { createSandboxManager, readConfig } from "./index.ts";
+import { executeCall, sandboxClient } from "./testing/manager-process.ts";
+
+const QUIET = { MH_LOG_LEVEL: "silent" };
+
+test("without an engine, auto gives virtual hands and says why", async () => {
+  const service = await createSandboxManager(
+    readConfig({ ...QUIET, MH_DOCKER_SOCKET: "/nowhere.sock", MH_HAND_AGENT: "/nowhere" }),
+  );
+  const client = sandboxClient(service.addresses.grpc ?? "");
+  try {
+    const { defaultDriver, reason, drivers } = await client.describeDrivers({});
+    expect(defaultDriver).toBe("virtual");
+    expect(reason).toMatch(/^auto: docker does not work here \(.*nowhere/);
+    expect(drivers.find(({ name }) => name === "docker")?.available).toBe(false);
+    const { hand } = await client.provision({ sessionId: newId("sesn") });
+    expect(hand?.notIsolated.join(" ")).toContain("no git tunnel");
+    const { result } = await executeCall(client, { handId: hand?.id ?? "", input: { command: "echo hi" } });
+    expect(result).toMatchObject({ outcome: Outcome.COMPLETED, content: "hi\n", exitCode: 0 });
+  } finally {
+    client.close();
+    await service.stop();
+  }
+});
+
+test("a driver asked for by name is never replaced by a weaker one", async () => {
+  const config = readConfig({
+    ...QUIET,
+    MH_HAND_DRIVER: "docker",
+    MH_DOCKER_SOCKET: "/nowhere.sock",
+    MH_HAND_AGENT: "/nowhere",
+  });
+  await expect(createSandboxManager(config)).rejects.toThrow(/MH_HAND_DRIVER=docker, but .*nowhere/);
+});
+
+test("all problems of the configuration are told at once", () => {
+  const env = { MH_HAND_CAPACITY: "0", MH_GIT_PROXY_ADDR: "nonsense", MH_HAND_DRIVER: "vm" };
+  expect(() => readConfig(env)).toThrow(/MH_HAND_DRIVER[\s\S]*MH_HAND_CAPACITY|MH_HAND_CAPACITY[\s\S]*MH_HAND_DRIVER/);
+  expect(() => readConfig(env)).toThrow(/MH_GIT_PROXY_ADDR/);
+  expect(() => readConfig(env)).toThrow(/MH_VAULT_PROXY_ADDR/);
+});
