@@ -100,3 +100,32 @@ it("a restart of the gateway ends streams cleanly, and Last-Event-ID goes on whe
   }
   expect(seen).toEqual(listed.map((event) => event.id));
 });
+
+it("an interrupt ends the turn with an ordinary idle, and the next message starts the next turn", async () => {
+  const session = await newSession("always_allow");
+  const stream = await client.beta.sessions.events.stream(session.id);
+  await say(session.id, "Run 200 steps");
+  const uses: string[] = [];
+  const answered: string[] = [];
+  let interrupted = false;
+  for await (const event of stream) {
+    if (event.type === "agent.tool_use") uses.push(event.id);
+    if (event.type === "agent.tool_result") answered.push(event.tool_use_id);
+    if (event.type === "agent.tool_use" && !interrupted) {
+      interrupted = true;
+      await client.beta.sessions.events.send(session.id, { events: [{ type: "user.interrupt" }] });
+    }
+    if (event.type === "session.status_idle") {
+      expect(event.stop_reason).toEqual({ type: "end_turn" });
+      break;
+    }
+  }
+  expect(uses.length).toBeLessThan(200);
+  expect(answered).toEqual(uses);
+  await say(session.id, "Hello");
+  await idle(client, session.id);
+  const messages = await collect(
+    client.beta.sessions.events.list(session.id, { types: ["agent.message"], order: "desc" }),
+  );
+  expect(JSON.stringify(messages[0])).toContain("Hello");
+});
