@@ -75,7 +75,7 @@ const hostRule: TextRule = {
   describe: "host names, IPv4 addresses or *.domain with at least two labels",
   fits: (text) => HOST.test(text) && (!text.startsWith("*") || WILDCARD_WITH_TWO_LABELS.test(text)),
 };
-const plainRule: TextRule = { max: 1024, describe: "a text of 1 to 1024 characters" };
+const plainRule: TextRule = { max: 2048, describe: "a text of 1 to 2048 characters" };
 const scopeRule: TextRule = { max: 4096, describe: "a text of at most 4096 characters" };
 
 /** The JSON of an `auth`, or undefined with the reason noted. */
@@ -177,8 +177,8 @@ function newOauth(checks: FieldChecks, auth: JsonReader, nowMs: number): ParsedA
       client_id: given.text("client_id", plainRule),
       token_endpoint: given.text("token_endpoint", urlRule),
       token_endpoint_auth: { type },
-      resource: given.optionalText("resource", urlRule) ?? null,
-      scope: given.optionalText("scope", scopeRule) ?? null,
+      resource: given.optionalText("resource", plainRule) ?? null,
+      scope: given.isEmpty("scope") ? null : (given.optionalText("scope", scopeRule) ?? null),
     };
   }
   const shown: PublicAuth = { type: "mcp_oauth", mcp_server_url, expires_at: expiryOf(auth, nowMs) ?? null, refresh };
