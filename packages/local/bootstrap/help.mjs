@@ -14,12 +14,16 @@ export const commands = {
   Data lives in .manyhands/, the facts of the running platform in .manyhands/dev.json. Ctrl-C drains and stops.`,
   demo: `npm run demo [-- --kill]      a real bug fixed by an agent through the whole platform
 
-  --kill                 kill the harness and then the sandbox in mid-task; the task still finishes once`,
+  --kill                 kill the harness and then the sandbox in mid-task; the task still finishes once
+  --hands DRIVER         docker or virtual, when the demo starts the platform itself
+  --harness N            likewise; --sandbox-manager N likewise
+  --url URL --api-key K  run against an API that runs elsewhere, for instance docker compose
+  --git-host ADDRESS     address at which that platform reaches this machine (default 127.0.0.1)
+  --timeout SECONDS      give up after that long (default 240)`,
   test: `npm test [-- options] [filters]      set everything up and run every check and test
 
   --only checks|unit|int|e2e   only this part; filters are passed to vitest
-  --install-docker       as root with apt: install docker.io and start dockerd when no engine answers
-                         (CI=true implies it)`,
+  --no-install           as root with apt: do not install docker.io when no Docker Engine answers`,
   bench: `npm run --silent bench -- [NAME] [--json] [--rounds N]      run test/bench/NAME.bench.ts
 
   without NAME           list the benchmarks

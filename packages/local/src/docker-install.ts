@@ -33,7 +33,7 @@ export async function engineForTests(mayInstall: boolean, progress: Progress): P
   if (!mayInstall || process.getuid?.() !== 0) {
     throw new SetupError(`the integration and end-to-end tests need a Docker Engine: ${found.reason}`, {
       advice:
-        "Start one, or as root on Debian or Ubuntu run: npm test -- --install-docker. Without: npm test -- --only unit",
+        "Start one, or run npm test as root on Debian or Ubuntu, which installs docker.io. Without: npm test -- --only unit",
     });
   }
   if (!isInstalled()) await installDocker(progress);

@@ -81,7 +81,7 @@ function parseJson(bytes: Uint8Array): unknown {
 function fill(message: ReflectMessage, plain: Plain, path: string): void {
   const union = unionOf(message.desc);
   if (union !== undefined) {
-    const field = union.fields.find((candidate) => candidate.name === plain["type"]);
+    const field = union.fields.find((candidate) => candidate.name === plain.type);
     if (field === undefined || field.fieldKind !== "message") {
       throw new CodecError(join(path, "type"), `must be one of ${union.fields.map((f) => f.name).join(", ")}`);
     }

@@ -16,10 +16,10 @@ import { runVitest } from "../vitest-run.ts";
 const parts = ["checks", "unit", "int", "e2e"] as const;
 type Part = (typeof parts)[number];
 
-/** `npm test`: sets everything up, with `CI=true` or `--install-docker` a Docker Engine too, then verifies. */
+/** `npm test`: sets everything up, as root with apt a Docker Engine too when none answers, then verifies. */
 export function test(args: readonly string[]): Promise<number> {
   const options = readOptions(args);
-  return run(options, options.installDocker || process.env.CI === "true");
+  return run(options, !options.noInstall);
 }
 
 /** `npm run verify`: the same checks and tests on the machine as it is. */
@@ -29,7 +29,7 @@ export function verify(args: readonly string[]): Promise<number> {
 
 interface TestOptions {
   readonly only: readonly Part[];
-  readonly installDocker: boolean;
+  readonly noInstall: boolean;
   readonly filters: readonly string[];
 }
 
@@ -37,7 +37,7 @@ function readOptions(args: readonly string[]): TestOptions {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { only: { type: "string", multiple: true }, "install-docker": { type: "boolean", default: false } },
+    options: { only: { type: "string", multiple: true }, "no-install": { type: "boolean", default: false } },
   });
   const asked = values.only ?? [...parts];
   const only = parts.filter((part) => asked.includes(part));
@@ -45,7 +45,7 @@ function readOptions(args: readonly string[]): TestOptions {
   if (unknown !== undefined) {
     throw new SetupError(`--only must be one of ${parts.join(", ")}, not "${unknown}"`, { advice: "Correct it." });
   }
-  return { only, installDocker: values["install-docker"], filters: positionals };
+  return { only, noInstall: values["no-install"], filters: positionals };
 }
 
 async function run(options: TestOptions, mayInstallDocker: boolean): Promise<number> {
