@@ -309,6 +309,9 @@ describe("reading", () => {
     ).events[0];
     const around = { eventId: middle?.id ?? "", before: 2, after: 1 };
     expect(await texts(sessionId, { slice: { case: "around", value: around } })).toEqual(["13", "14", "15", "16"]);
+    const first = (await store.sessions.getEvents({ sessionId, types: ["session.created"] })).events[0];
+    const hidden = { eventId: first?.id ?? "", before: 5, after: 2 };
+    expect(await texts(sessionId, { slice: { case: "around", value: hidden } })).toEqual(["1", "2"]);
     expect(await texts(sessionId, { types: ["session.created"] })).toEqual(["session.created"]);
     expect(await texts(sessionId, { createdFrom: { seconds: 4_000_000_000n, nanos: 0 } })).toEqual([]);
   });
@@ -391,6 +394,12 @@ describe("watching", () => {
       "agent.message",
     ]);
     platform.stop();
+    const ahead = collect((signal) =>
+      store.sessions.watchEvents({ sessionId, start: { case: "fromPosition", value: 99n } }, { signal }),
+    );
+    await eventually(() => ahead.cases().includes("caughtUp"));
+    expect(ahead.items[0]?.item.value).toMatchObject({ headPosition: 5n });
+    ahead.stop();
     const missing = collect((signal) =>
       store.sessions.watchEvents({ sessionId, start: { case: "afterEventId", value: "sevt_no" } }, { signal }),
     );

@@ -92,10 +92,13 @@ async function* items(
   signal: AbortSignal,
 ): AsyncGenerator<WatchItem> {
   let next = query.from;
+  let sent = 0;
+  const head = () => Math.max(sent, query.hot.header?.head_position ?? 0);
   const emit = function* (events: readonly Event[]): Generator<WatchItem, boolean> {
     for (const event of events) {
       if (Number(event.position) < next) continue;
       next = Number(event.position) + 1;
+      sent = next;
       if (lets(query.filter, event) || event.type === "session.deleted") yield { kind: "event", event };
       if (event.type === "session.deleted") return true;
     }
@@ -118,7 +121,7 @@ async function* items(
     state.overflowed = false;
     if (yield* readOn()) return;
   }
-  yield { kind: "caughtUp", headPosition: next };
+  yield { kind: "caughtUp", headPosition: head() };
 
   // While the store is away a live watch waits for it; the reader keeps its place and hears heartbeats.
   const readOnWhenPossible = async function* (): AsyncGenerator<WatchItem, boolean> {
@@ -152,7 +155,7 @@ async function* items(
       state.suspect = false;
       if (yield* readOnWhenPossible()) return;
       if (leftMs > 0) continue;
-      yield { kind: "heartbeat", headPosition: next };
+      yield { kind: "heartbeat", headPosition: head() };
       beatAt = performance.now() + query.heartbeatMs;
       continue;
     }

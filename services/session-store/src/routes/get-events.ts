@@ -70,8 +70,9 @@ async function readSlice(
     case "around": {
       const at = await findPosition(deps.store, hot, slice.value.eventId, signal);
       const before = await select(0, at, true, slice.value.before, unbounded);
-      const rest = await select(at, head, false, slice.value.after + 1, unbounded);
-      return { events: [...before.events.reverse(), ...rest.events] };
+      const itself = await select(at, at + 1, false, 1);
+      const after = await select(at + 1, head, false, slice.value.after, unbounded);
+      return { events: [...before.events.reverse(), ...itself.events, ...after.events] };
     }
     case "range":
     case undefined: {
