@@ -223,8 +223,11 @@ function factsOf(plan: Plan, model: ModelChoice, apiKey: string): Omit<DevJson, 
       vault_proxy: addressesOf(plan, "vault-proxy", 1),
     },
     nats_url: natsUrl(plan),
-    model: { kind: model.kind, url: plan.modelUrl, why: model.why },
-    hands: { driver: plan.hands.driver, why: plan.hands.why },
+    model: model.kind,
+    model_url: plan.modelUrl,
+    model_why: model.why,
+    hands: plan.hands.driver,
+    hands_why: plan.hands.why,
     data_dir: plan.paths.data,
   };
 }

@@ -2,14 +2,14 @@ import type { DevJson } from "./dev-json.ts";
 
 /** The one block a person reads after a start: where everything is, and lines that work when pasted. */
 export function startBlock(dev: DevJson, kept: boolean): string {
-  const model = dev.model.kind === "demo" ? "demo model, deterministic" : "real model";
+  const model = dev.model === "demo" ? "demo model, deterministic" : "real model";
   return `
 Manyhands is running. Development mode: loopback only, one API key, keys in files beside the data.
 
   API       ${dev.gateway_url}
   API key   ${dev.api_key}
-  Hands     ${dev.hands.driver} (${dev.hands.why})
-  Model     ${model} at ${dev.model.url} (${dev.model.why})
+  Hands     ${dev.hands} (${dev.hands_why})
+  Model     ${model} at ${dev.model_url} (${dev.model_why})
   Data      ${dev.data_dir}${kept ? "" : " (forgotten at the end)"}
   gRPC      session-store    ${dev.grpc.session_store}
             harness          ${dev.grpc.harness}

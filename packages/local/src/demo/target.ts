@@ -29,8 +29,8 @@ export async function findTarget(options: DemoOptions): Promise<DemoTarget> {
   const running = readDevJson(checkoutPaths.devJson);
   if (running !== undefined && !options.kill && options.hands === undefined) {
     const { gateway_url: url, api_key: apiKey, hands, model } = running;
-    const description = `the platform of this checkout (hands: ${hands.driver}, model: ${model.kind})`;
-    return { url, apiKey, hands: hands.driver, description, stop: nothingToStop };
+    const description = `the platform of this checkout (hands: ${hands}, model: ${model})`;
+    return { url, apiKey, hands, description, stop: nothingToStop };
   }
   return startedTarget(options);
 }
@@ -51,8 +51,8 @@ async function startedTarget(options: DemoOptions): Promise<DemoTarget> {
   return {
     url,
     apiKey,
-    hands: hands.driver,
-    description: `a platform of its own (hands: ${hands.driver}, model: ${model.kind}, ${counts})`,
+    hands,
+    description: `a platform of its own (hands: ${hands}, model: ${model}, ${counts})`,
     killHarness: () => killAll(platform, "harness"),
     killManagers: () => killAll(platform, "sandbox-manager"),
     stop: () => platform.stop(),
