@@ -173,6 +173,18 @@ describe("two brains", () => {
     expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
   });
 
+  it("does not wait for ever: an answer that is too slow is left to the next brain", async () => {
+    const leaving = await start({ MH_DRAIN_MS: "500" });
+    const id = await createSession(bed, "speak slowly");
+    await logUntil(bed, id, (log) => log.some((event) => event.type === "span.model_request_start"));
+    expect(await end(leaving, "SIGTERM")).toBe("0");
+    await start();
+    const events = await logUntil(bed, id, isIdle());
+    expect(ofType(events, "brain.released")).toHaveLength(1);
+    expect(ofType(events, "span.model_request_end").map((event) => event.is_error)).toEqual([true, false]);
+    expect(ofType(events, "session.error")).toEqual([]);
+  });
+
   it("share many sessions", async () => {
     await Promise.all([start(), start()]);
     const ids = await Promise.all(Array.from({ length: 12 }, () => createSession(bed, "Run 2 steps")));

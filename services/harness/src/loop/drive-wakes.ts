@@ -32,11 +32,18 @@ export interface Driver {
   start(harness: Harness): Promise<void>;
 }
 
+/** Part of the drain time in which answers on their way may still come in. */
+const patience = 0.7;
+
 /** A driver; a stop of the lifecycle hands every session back at its next event boundary. */
 export function createDriver(ports: DriverPorts): Driver {
   const runners = new Map<string, Runner>();
+  const drainAll = (isUrgent: boolean) => {
+    for (const runner of runners.values()) runner.drain(isUrgent);
+  };
   ports.lifecycle.signal.addEventListener("abort", () => {
-    for (const runner of runners.values()) runner.drain();
+    drainAll(false);
+    setTimeout(() => drainAll(true), ports.lifecycle.drainMs * patience).unref();
   });
   return {
     inWork: () => runners.size,

@@ -10,8 +10,8 @@ export type Message =
   | { readonly type: "sendAgain"; readonly key: string; readonly operationId: string }
   /** A task failed in a way that ends this brain's work on the session. */
   | { readonly type: "failed"; readonly key: string; readonly error: unknown }
-  /** Hand the session back at the next boundary. */
-  | { readonly type: "drain" };
+  /** Hand the session back at the next boundary; when urgent, without waiting for the model's answer. */
+  | { readonly type: "drain"; readonly isUrgent: boolean };
 
 /** The one place a runner waits at: messages in, one waiter out. */
 export interface Mailbox {

@@ -64,9 +64,9 @@ export class Runner {
     this.session = new HeldSession(sessionId, { ...ports, onStored }, warm);
   }
 
-  /** Asks for the session back at the next event boundary. */
-  drain(): void {
-    this.mailbox.push({ type: "drain" });
+  /** Asks for the session back at the next event boundary; when urgent, even if that cuts the model's answer off. */
+  drain(isUrgent: boolean): void {
+    this.mailbox.push({ type: "drain", isUrgent });
   }
 
   /** The log and fold as of the end, for the next turn. */
@@ -229,6 +229,7 @@ export class Runner {
         return;
       case "drain":
         this.isDraining = true;
+        if (message.isUrgent) this.tasks.dropModel();
         return;
       default: {
         const never: never = message;
