@@ -23,6 +23,14 @@ steps:
   - emit: [{ text: "Written: {{tool_result}}" }]
 `;
 
+const asker = `
+name: asker
+priority: 50
+match: { last_user_text: '\\bwhat is the weather\\b' }
+steps:
+  - emit: [{ tool_use: { name: weather, input: { city: "Bern" } } }]
+  - emit: [{ text: "The weather: {{tool_result}}" }]
+`;
 const slow = `
 name: slow
 priority: 50
@@ -38,7 +46,7 @@ let bed: Bed;
 beforeAll(async () => {
   let refusals = 1;
   bed = await startBed(
-    { sleepy, writer, slow },
+    { sleepy, writer, slow, asker },
     {
       onRequest: ({ body }) => {
         const isRefused = Buffer.from(body ?? "").includes("be refused once") && refusals > 0;
@@ -221,6 +229,36 @@ it("asks before a tool whose policy says so, runs what is allowed, and tells the
   expect(ofType(events, "operation.dispatched").map((event) => event.operation_id)).toEqual([first]);
   expect(JSON.stringify(ofType(events, "agent.tool_result")[1])).toContain("one is enough");
   expect(ofType(events, "session.status_idle")[2]?.stop_reason.type).toBe("end_turn");
+});
+
+it("gives thinking back with its signature, byte for byte: the model accepts its own words", async () => {
+  const id = await createSession(bed, "think hard about it");
+  const events = await logUntil(bed, id, isIdle());
+  expect(ofType(events, "agent.thinking").length).toBeGreaterThanOrEqual(2);
+  expect(ofType(events, "agent.thinking")[0]?.signature).not.toBe("");
+  expect(lastWords(events)).toContain("the result is 42");
+});
+
+it("leaves a custom tool to the client and goes on with its answer", async () => {
+  const weather = { type: "custom", name: "weather", description: "Tells it.", input_schema: { type: "object" } };
+  const id = await createSession(bed, "what is the weather", { tools: [weather] });
+  const asked = await logUntil(bed, id, isIdle());
+  const [use] = ofType(asked, "agent.custom_tool_use");
+  expect(use?.input).toEqual({ city: "Bern" });
+  expect(ofType(asked, "session.status_idle")[0]?.stop_reason).toEqual({
+    type: "requires_action",
+    event_ids: [use?.id],
+  });
+  const content = [{ type: "text" as const, text: "rain" }];
+  await send(bed, id, {
+    id: newId("sevt"),
+    type: "user.custom_tool_result",
+    custom_tool_use_id: use?.id ?? "",
+    content,
+  });
+  const events = await logUntil(bed, id, isIdle(2));
+  expect(lastWords(events)).toBe("The weather: rain");
+  expect(ofType(events, "agent.tool_result")).toEqual([]);
 });
 
 it("wakes nothing for a session that does not exist", async () => {
