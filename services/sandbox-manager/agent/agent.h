@@ -109,6 +109,7 @@ void frame_begin(writer *w, uint8_t type, uint32_t epoch, uint32_t id);
 void frame_send(const writer *w);       /* queue for stdout */
 void frames_feed(const uint8_t *data, size_t len, frame_handler handle, void (*damaged)(void));
 size_t out_pending(void);
+size_t frames_sent(void);               /* a count that only grows */
 void out_flush(void);                   /* write what stdout takes now */
 
 /* --- ledger.c: operations by id, journal files, spools --- */
@@ -166,7 +167,7 @@ void handle_cancel(uint32_t id, reader *r);
 void handle_state(uint32_t id, reader *r);
 void handle_list(uint32_t id);
 void attachments_clear(void);
-void attachments_pump(void);
+bool attachments_pump(void);
 void ops_reaped(pid_t pid, int status);
 int ops_polls(struct pollfd *into, operation **who);
 void ops_readable(operation *op);

@@ -202,8 +202,12 @@ static void loop(int signals) {
   for (;;) {
     ops_timers();
     shell_next();
-    attachments_pump();
-    out_flush();
+    /* Until there is nothing left to show or stdout takes no more; only the latter is something poll can wait for. */
+    for (bool more = true; more;) {
+      more = attachments_pump();
+      out_flush();
+      if (out_pending() >= OUT_BULK_MARK) break;
+    }
     int n = 3;
     fds[0] = (struct pollfd){out_pending() < OUT_STOP_MARK ? STDIN_FILENO : -1, POLLIN, 0};
     fds[1] = (struct pollfd){out_pending() > 0 ? STDOUT_FILENO : -1, POLLOUT, 0};

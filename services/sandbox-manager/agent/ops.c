@@ -124,13 +124,16 @@ static void pump(attachment *a) {
   }
 }
 
-void attachments_pump(void) {
+/* Tells whether anything was sent: then there may be more, for which no event will come. */
+bool attachments_pump(void) {
   static int first; /* round robin: one flood must not starve the others */
+  size_t before = frames_sent();
   for (int i = 0; i < MAX_ATTACHMENTS && out_pending() < OUT_BULK_MARK; i++) {
     attachment *a = &attachments[(first + i) % MAX_ATTACHMENTS];
     if (a->used) pump(a);
   }
   first = (first + 1) % MAX_ATTACHMENTS;
+  return frames_sent() != before;
 }
 
 /* --- output and end --- */

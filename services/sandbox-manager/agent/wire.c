@@ -113,7 +113,10 @@ void frame_begin(writer *w, uint8_t type, uint32_t with_epoch, uint32_t id) {
 static uint8_t out_buf[OUT_QUEUE];
 static size_t out_from, out_to;
 
+static size_t sent;
+
 size_t out_pending(void) { return out_to - out_from; }
+size_t frames_sent(void) { return sent; }
 
 static void stuff(uint8_t b) {
   if (b == 0x7E || b == 0x7D) {
@@ -136,6 +139,7 @@ void frame_send(const writer *w) {
   for (size_t i = 0; i < w->len; i++) stuff(w->buf[i]);
   for (int i = 0; i < 4; i++) stuff((uint8_t)(crc >> (8 * i)));
   out_buf[out_to++] = 0x7E;
+  sent++;
 }
 
 void out_flush(void) {

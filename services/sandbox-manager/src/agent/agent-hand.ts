@@ -53,12 +53,15 @@ export async function createAgentHand(options: AgentHandOptions): Promise<Hand> 
   return {
     handId,
     lost: lost.signal,
-    start: (spec) => agent.start(spec),
-    attach: (operationId) => agent.attach(operationId),
+    start: (spec, signal) => agent.start(spec, { signal }),
+    attach: (operationId, signal) => agent.attach(operationId, signal),
     state: (operationId) => agent.state(operationId),
     cancel: (operationId) => agent.cancel(operationId),
     async look(action) {
-      const { parts } = await agent.start({ id: newId("look"), inputHash: NO_HASH, timeoutMs: LOOK_MS, action }, true);
+      const { parts } = await agent.start(
+        { id: newId("look"), inputHash: NO_HASH, timeoutMs: LOOK_MS, action },
+        { isLook: true },
+      );
       const chunks: Uint8Array[] = [];
       for await (const part of parts) {
         if (part.type === "output") chunks.push(part.bytes);

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { AppError, type Logger } from "@manyhands/kit";
+import { AppError, type Logger, toAppError } from "@manyhands/kit";
 import type { OperationPart, OperationSpec, OperationState, StartedOperation } from "../drivers/driver.ts";
 import { handLost, neverSent } from "../drivers/hand-lost.ts";
 import { CLEAR_LINE, createFrameDecoder, encodeFrame } from "./frames.ts";
@@ -24,8 +24,8 @@ export type TunnelFrame = { readonly type: number; readonly connection: number; 
 
 /** One attachment to one agent. Requests get exactly one answer; operations are followed through part queues. */
 export type AgentChannel = {
-  start(spec: OperationSpec, isLook?: boolean): Promise<StartedOperation>;
-  attach(operationId: string): Promise<AsyncIterable<OperationPart> | undefined>;
+  start(spec: OperationSpec, how: StartOptions): Promise<StartedOperation>;
+  attach(operationId: string, signal: AbortSignal | undefined): Promise<AsyncIterable<OperationPart> | undefined>;
   state(operationId: string): Promise<OperationState | undefined>;
   cancel(operationId: string): Promise<OperationState | undefined>;
   ping(): Promise<void>;
@@ -33,6 +33,9 @@ export type AgentChannel = {
   /** Settles everything that waits with this error. */
   end(error: AppError): void;
 };
+
+/** `isLook` leaves no trace in the ledger; `signal` ends the following, not the operation. */
+export type StartOptions = { readonly isLook?: boolean; readonly signal?: AbortSignal | undefined };
 
 /** What a channel needs. `onEnd` is told why the stream ended, once. */
 export type ChannelOptions = {
@@ -155,14 +158,19 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
   stream.once("error", (error) => end(handLost("the engine dropped the hand's stream", error)));
   stream.once("close", () => end(handLost("the hand's process ended")));
 
-  const follow = (id: number): PartQueue => {
-    const queue = createPartQueue(
-      (bytes) => write(encodeFrame(frameHead(TO_AGENT.credit, epoch, id).u32(bytes).done())),
-      () => {
-        queues.delete(id);
-        write(encodeFrame(frameHead(TO_AGENT.detach, epoch, id).done()));
-      },
-    );
+  const follow = (id: number, signal: AbortSignal | undefined): PartQueue => {
+    const leave = () => {
+      if (queues.delete(id)) write(encodeFrame(frameHead(TO_AGENT.detach, epoch, id).done()));
+    };
+    const grant = (bytes: number) => write(encodeFrame(frameHead(TO_AGENT.credit, epoch, id).u32(bytes).done()));
+    const queue = createPartQueue(grant, leave);
+    // A reader that waits cannot be asked to return; a caller who went away must not hold an attachment until the end.
+    const onAbort = () => {
+      leave();
+      queue.fail(toAppError(signal?.reason));
+    };
+    if (signal?.aborted) queueMicrotask(onAbort);
+    else signal?.addEventListener("abort", onAbort, { once: true });
     queues.set(id, queue);
     return queue;
   };
@@ -189,7 +197,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
   welcomed = true;
 
   return {
-    async start(spec, isLook = false) {
+    async start(spec, { isLook = false, signal }) {
       const id = nextId++;
       const { start, body } = startFrame(epoch, id, spec, WINDOW_BYTES, isLook);
       const frames: Buffer[] = [];
@@ -198,7 +206,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
         frames.push(encodeFrame(frameHead(TO_AGENT.body, epoch, id).bytes(chunk).done()));
       }
       frames.push(encodeFrame(start));
-      const queue = follow(id);
+      const queue = follow(id, signal);
       try {
         const { fields } = await request(id, frames);
         return { existing: fields.u8() === 1, state: readState(fields), parts: queue.parts };
@@ -207,11 +215,11 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
         throw error;
       }
     },
-    async attach(operationId) {
+    async attach(operationId, signal) {
       // Two requests: STATE answers whether it exists; an attachment itself is only ever answered by its parts.
       if (!(await ask(TO_AGENT.state, operationId))) return undefined;
       const id = nextId++;
-      const queue = follow(id);
+      const queue = follow(id, signal);
       write(encodeFrame(frameHead(TO_AGENT.attach, epoch, id).u64(0).u32(WINDOW_BYTES).bytes(operationId).done()));
       return queue.parts;
     },

@@ -3,7 +3,7 @@
  * something (the virtual one has no processes) says so in `features`, and then the suite asserts that it says so.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { newId } from "@manyhands/kit";
+import { AppError, newId } from "@manyhands/kit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type {
   Driver,
@@ -223,6 +223,19 @@ export function describeDriver(title: string, features: DriverFeatures, make: ()
         if (!parts) throw new Error("the operation is unknown");
         expect((await collect(parts)).output.equals(output)).toBe(true);
       }
+    });
+
+    test("a reader that is called off stops at once; the operation goes on", async () => {
+      const id = newId("sevt");
+      const called = new AbortController();
+      const { parts } = await hand.start(spec(shell("sleep 1; echo late"), id), called.signal);
+      const off = expect(collect(parts)).rejects.toThrow("called off");
+      called.abort(AppError.cancelled("called off"));
+      await off;
+      expect((await hand.state(id))?.phase).not.toBe("exited");
+      const again = await hand.attach(id);
+      if (!again) throw new Error("the operation is unknown");
+      expect((await collect(again)).output.toString()).toBe("late\n");
     });
 
     test("a program of its own does not wait for the shell", async () => {

@@ -77,9 +77,10 @@ export type Hand = {
   readonly handId: string;
   /** Aborts with HAND_LOST when the hand is gone, with MANAGER_FENCED when a newer manager took it. Never by `detach`. */
   readonly lost: AbortSignal;
-  start(spec: OperationSpec): Promise<StartedOperation>;
+  /** `signal` ends the following, not the operation. */
+  start(spec: OperationSpec, signal?: AbortSignal): Promise<StartedOperation>;
   /** Undefined when the operation was never started. */
-  attach(operationId: string): Promise<AsyncIterable<OperationPart> | undefined>;
+  attach(operationId: string, signal?: AbortSignal): Promise<AsyncIterable<OperationPart> | undefined>;
   state(operationId: string): Promise<OperationState | undefined>;
   /** Kills it; answers its state, undefined when it was never started. */
   cancel(operationId: string): Promise<OperationState | undefined>;

@@ -23,6 +23,8 @@ export type Call = {
   readonly name: string;
   readonly input: unknown;
   readonly timeoutMs: number | undefined;
+  /** Ends the following, not the operation. */
+  readonly signal?: AbortSignal;
 };
 
 /** Runs a call, or attaches to it when its id is known. Ends with exactly one result. */
@@ -57,7 +59,10 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
     }
     // Remembered before it is sent: what is not in here was certainly never started by us.
     manager.held.remember(held, call.operationId, tool);
-    const started = await hand.start({ id: call.operationId, inputHash: hash, timeoutMs, action: prepared });
+    const started = await hand.start(
+      { id: call.operationId, inputHash: hash, timeoutMs, action: prepared },
+      call.signal,
+    );
     yield { type: "started", attached: started.existing };
     yield* follow(started.parts, tool, 0, isStreamed(prepared.kind));
   } catch (error) {
@@ -74,10 +79,15 @@ async function prepare(hand: Hand, operationId: string, tool: ToolCall) {
 }
 
 /** Follows a known operation from an offset; its end is put into the words of its tool where that is known here. */
-export async function* followOperation(held: HeldHand, operationId: string, fromOffset: number): AsyncGenerator<Item> {
+export async function* followOperation(
+  held: HeldHand,
+  operationId: string,
+  fromOffset: number,
+  signal: AbortSignal,
+): AsyncGenerator<Item> {
   held.running++;
   try {
-    const parts = await held.hand.attach(operationId);
+    const parts = await held.hand.attach(operationId, signal);
     if (!parts) {
       yield { type: "result", result: notStarted() };
       return;

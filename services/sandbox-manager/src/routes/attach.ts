@@ -13,15 +13,20 @@ export function attach(manager: Manager): MethodHandler<typeof SandboxService.me
     return followWherever(manager, context, {
       handId: request.handId,
       operationId: request.operationId,
-      here: (held) => admitted(manager, held, request),
+      here: (held) => admitted(manager, held, request, context.signal),
       there: (address, options) => manager.peers.client(address).attach(request, options),
     });
   };
 }
 
-async function* admitted(manager: Manager, held: HeldHand, request: AttachRequest): AsyncGenerator<Item> {
+async function* admitted(
+  manager: Manager,
+  held: HeldHand,
+  request: AttachRequest,
+  signal: AbortSignal,
+): AsyncGenerator<Item> {
   await admitBrain(manager, held, request.epoch);
-  yield* followOperation(held, request.operationId, Number(request.fromOffset));
+  yield* followOperation(held, request.operationId, Number(request.fromOffset), signal);
 }
 
 function check(request: AttachRequest): void {

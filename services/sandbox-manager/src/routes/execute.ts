@@ -12,7 +12,7 @@ const OPERATION_ID = /^[\x21-\x7e]{1,128}$/;
 /** Runs an operation once; the same id attaches, wherever and however often it is sent. */
 export function execute(manager: Manager): MethodHandler<typeof SandboxService.method.execute> {
   return (request, context) => {
-    const call = callFrom(request);
+    const call = { ...callFrom(request), signal: context.signal };
     return followWherever(manager, context, {
       handId: request.handId,
       operationId: request.operationId,

@@ -101,15 +101,15 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
   const hand: Hand = {
     handId,
     lost: lost.signal,
-    async start(spec) {
+    async start(spec, signal) {
       check();
       const { existing, operation } = ledger.enter(spec, (signal) => perform(spec, signal));
-      return { existing, state: operation.state, parts: partsOf(operation, lost.signal) };
+      return { existing, state: operation.state, parts: partsOf(operation, eitherOf(lost.signal, signal)) };
     },
-    async attach(operationId) {
+    async attach(operationId, signal) {
       check();
       const operation = ledger.find(operationId);
-      return operation && partsOf(operation, lost.signal);
+      return operation && partsOf(operation, eitherOf(lost.signal, signal));
     },
     async state(operationId) {
       check();
@@ -135,6 +135,10 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
     hand,
     end: () => lost.abort(handLost("the virtual hand was destroyed")),
   };
+}
+
+function eitherOf(lost: AbortSignal, signal: AbortSignal | undefined): AbortSignal {
+  return signal ? AbortSignal.any([lost, signal]) : lost;
 }
 
 function quote(word: string): string {

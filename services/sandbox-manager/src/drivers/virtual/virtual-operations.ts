@@ -67,11 +67,11 @@ export function createLedger() {
   };
 }
 
-/** Waits for the end, then shows the output and the end. `lost` ends the wait. */
-export async function* partsOf(operation: Operation, lost: AbortSignal): AsyncGenerator<OperationPart> {
+/** Waits for the end, then shows the output and the end. `ended` ends the wait. */
+export async function* partsOf(operation: Operation, ended: AbortSignal): AsyncGenerator<OperationPart> {
   const gone = new Promise<never>((_resolve, reject) => {
-    if (lost.aborted) reject(lost.reason);
-    lost.addEventListener("abort", () => reject(lost.reason), { once: true });
+    if (ended.aborted) reject(ended.reason);
+    ended.addEventListener("abort", () => reject(ended.reason), { once: true });
   });
   await Promise.race([operation.done, gone]);
   if (operation.output.length > 0) yield { type: "output", offset: 0, bytes: operation.output };
