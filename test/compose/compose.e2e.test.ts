@@ -16,7 +16,7 @@ describe("docker compose", () => {
   let docker: Docker;
   let project: ComposeProject;
   let address: DemoAddress;
-  const sessions: string[] = [];
+  let sessionId = "";
 
   beforeAll(async () => {
     const engine = await findDockerEngine();
@@ -28,18 +28,24 @@ describe("docker compose", () => {
     const checkout = createHash("sha256").update(rootDir).digest("hex").slice(0, 8);
     const port = await freePort();
     project = composeProject(compose, { name: `manyhands-test-${checkout}`, port, tag: `test-${checkout}` });
-    await project.down();
+    await removeAll();
     await project.up(scale);
     address = { url: `http://127.0.0.1:${port}`, apiKey: await apiKeyOf(project), gitHost: await gatewayOf() };
   }, setUpMs);
 
   afterAll(async () => {
-    await project?.down();
-    // Hands are no part of the project: they outlive their manager on purpose.
-    for (const id of (await Promise.all(sessions.map(handsOf))).flat()) {
-      await docker.getContainer(id).remove({ force: true, v: true });
-    }
+    if (project !== undefined) await removeAll();
   }, setUpMs);
+
+  /** Everything but the images in use, so that the next run is fast. */
+  async function removeAll(): Promise<void> {
+    await project.down();
+    const built = `com.docker.compose.project=${project.name}`;
+    // Hands are no part of the project, they outlive their manager on purpose; the label comes from the hand image.
+    const hands = await docker.listContainers({ all: true, filters: { label: [built, "dev.manyhands.hand"] } });
+    for (const { Id } of hands) await docker.getContainer(Id).remove({ force: true, v: true });
+    await docker.pruneImages({ filters: { dangling: ["true"], label: [built] } });
+  }
 
   it("comes up healthy, scaled, with nothing but what runs once having ended", async () => {
     const containers = await project.containers();
@@ -69,20 +75,20 @@ describe("docker compose", () => {
 
   it("runs the demo through the gateway's port", async () => {
     const demo = await runDemoAgainst(address);
-    sessions.push(demo.sessionId);
+    sessionId = demo.sessionId;
     expect(demo.code, demo.output).toBe(0);
   });
 
   it("finishes the demo although the harness that holds the session is killed in mid-task", async () => {
     const killed: string[] = [];
-    const demo = await runDemoAgainst(address, async (sessionId) => {
+    const kill = async (sessionId: string) => {
       const [instance = ""] = await brainsOf(address, sessionId);
       const holder = of(await project.containers(), "harness").find(({ id }) => instance.startsWith(id.slice(0, 12)));
       if (holder === undefined) throw new Error(`no container runs the brain ${instance}`);
       await docker.getContainer(holder.id).kill({ signal: "SIGKILL" });
       killed.push(instance);
-    });
-    sessions.push(demo.sessionId);
+    };
+    const demo = await runDemoAgainst(address, { atToolCall: 1, act: kill });
     expect(killed).toHaveLength(1);
     expect(demo.code, demo.output).toBe(0);
     const brains = await brainsOf(address, demo.sessionId);
@@ -90,11 +96,25 @@ describe("docker compose", () => {
     expect(brains.slice(1)).not.toContain(killed[0]);
   });
 
+  it.each(["sandbox-manager", "session-store", "vault-proxy", "nats"])(
+    "finishes the demo although every container of %s is killed and started again in mid-task",
+    async (service) => {
+      const restart = async () => {
+        const victims = of(await project.containers(), service);
+        // A restart without patience is SIGKILL, which no service can prepare for.
+        await Promise.all(victims.map(({ id }) => docker.getContainer(id).restart({ t: 0 })));
+      };
+      // Not during the clone: git gives up when its connection ends, and then the model decides.
+      const demo = await runDemoAgainst(address, { atToolCall: 2, act: restart });
+      expect(demo.code, demo.output).toBe(0);
+    },
+  );
+
   it("keeps its API key and its sessions when everything is stopped and started again", async () => {
     await project.run(["stop"]);
     await project.up(scale, "--no-build");
     expect(await apiKeyOf(project)).toBe(address.apiKey);
-    expect((await brainsOf(address, sessions[0] ?? "")).length).toBeGreaterThan(0);
+    expect((await brainsOf(address, sessionId)).length).toBeGreaterThan(0);
   });
 
   async function gatewayOf(): Promise<string> {
@@ -102,14 +122,6 @@ describe("docker compose", () => {
     const gateway: unknown = IPAM?.Config?.[0]?.Gateway;
     if (typeof gateway !== "string") throw new Error("the project's network has no gateway");
     return gateway;
-  }
-
-  async function handsOf(sessionId: string): Promise<string[]> {
-    const found = await docker.listContainers({
-      all: true,
-      filters: { label: [`dev.manyhands.session=${sessionId}`] },
-    });
-    return found.map(({ Id }) => Id);
   }
 });
 

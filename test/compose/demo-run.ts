@@ -20,10 +20,17 @@ export interface DemoAddress {
   readonly gitHost: string;
 }
 
-/** `npm run demo -- --url …` as a process of its own; `onFirstToolCall` runs when the first tool call is printed. */
+/** What to do in the middle of the job. */
+export interface Disturbance {
+  /** When so many tool calls have been printed: 1 is the clone, 2 the first run of the tests. */
+  readonly atToolCall: number;
+  readonly act: (sessionId: string) => Promise<void>;
+}
+
+/** `npm run demo -- --url …` as a process of its own, disturbed once if asked. */
 export async function runDemoAgainst(
   { url, apiKey, gitHost }: DemoAddress,
-  onFirstToolCall: (sessionId: string) => Promise<void> = () => Promise.resolve(),
+  disturbance?: Disturbance,
 ): Promise<DemoRun> {
   const cli = join(rootDir, "packages", "local", "src", "cli.ts");
   const options = ["--url", url, "--api-key", apiKey, "--git-host", gitHost, "--timeout", String(demoSeconds)];
@@ -33,10 +40,12 @@ export async function runDemoAgainst(
     timeout: killAfterMs,
   });
   let output = "";
-  let hook: Promise<void> | undefined;
+  let disturbed: Promise<void> | undefined;
   const read = (chunk: Buffer) => {
     output += chunk.toString();
-    if (hook === undefined && /^ {2}→ /m.test(output)) hook = onFirstToolCall(sessionIn(output));
+    if (disturbance === undefined || disturbed !== undefined) return;
+    const toolCalls = output.match(/^ {2}→ /gm)?.length ?? 0;
+    if (toolCalls >= disturbance.atToolCall) disturbed = disturbance.act(sessionIn(output));
   };
   child.stdout.on("data", read);
   child.stderr.on("data", read);
@@ -44,10 +53,10 @@ export async function runDemoAgainst(
     child.once("error", reject);
     child.once("close", resolve);
   });
-  await hook;
+  await disturbed;
   return { code, output, sessionId: sessionIn(output) };
 }
 
 function sessionIn(output: string): string {
-  return /^Session (sesn_\w+)\./m.exec(output)?.[1] ?? "";
+  return /^Session (sesn_[\w-]+)\./m.exec(output)?.[1] ?? "";
 }
