@@ -122,6 +122,7 @@ void ledger_forget(operation *op);      /* a look that was answered, or an act t
 operation *ledger_oldest(void);
 bool spool_write(operation *op, const uint8_t *data, size_t len);
 size_t spool_read(operation *op, uint64_t *offset, uint8_t *into, size_t cap); /* moves *offset over a gap */
+void spool_close(operation *op);         /* no reader for now */
 int body_file(void);                    /* an unlinked file in the journal for an incoming body */
 extern char run_dir[];                  /* scripts for the shell: root writes, the tool user reads */
 

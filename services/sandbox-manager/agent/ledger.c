@@ -41,6 +41,13 @@ operation *ledger_find(const char *id) {
   return NULL;
 }
 
+/* Thousands of operations, few open files: a finished one's spool is opened again when somebody looks. */
+void spool_close(operation *op) {
+  if (op->spool < 0 || op->phase < P_EXITED) return;
+  close(op->spool);
+  op->spool = -1;
+}
+
 operation *ledger_oldest(void) { return oldest; }
 
 static void file_name(char into[32], const operation *op, const char *suffix) {
@@ -100,10 +107,10 @@ void ledger_ended(operation *op) {
 }
 
 static void drop_spool(operation *op) {
-  if (op->spool < 0) return;
+  if (op->spool_bytes == 0 && op->spool < 0) return;
   char name[32];
   file_name(name, op, "out");
-  close(op->spool);
+  if (op->spool >= 0) close(op->spool);
   unlinkat(journal, name, 0);
   spooled -= (int64_t)op->spool_bytes;
   op->spool = -1;
@@ -135,7 +142,7 @@ void ledger_forget(operation *op) {
 /* Give up the spools of the oldest finished operations until the budget holds again; their outcome stays. */
 static void keep_budget(const operation *writing) {
   for (operation *op = oldest; op && spooled > SPOOL_TOTAL; op = op->newer)
-    if (op->phase >= P_EXITED && op->spool >= 0 && op != writing) {
+    if (op->phase >= P_EXITED && op->spool_bytes > 0 && op != writing) {
       drop_spool(op);
       op->evicted = true;
     }
@@ -173,6 +180,11 @@ bool spool_write(operation *op, const uint8_t *data, size_t len) {
 }
 
 size_t spool_read(operation *op, uint64_t *offset, uint8_t *into, size_t cap) {
+  if (op->spool < 0 && op->spool_bytes > 0) {
+    char name[32];
+    file_name(name, op, "out");
+    op->spool = openat(journal, name, O_RDWR | O_CLOEXEC);
+  }
   if (op->spool < 0) {
     *offset = op->bytes;
     return 0;
@@ -236,6 +248,7 @@ static void load_entry(const char *name) {
   if (op->spool >= 0 && fstat(op->spool, &st) == 0) {
     op->spool_bytes = op->bytes = (uint64_t)st.st_size;
     spooled += st.st_size;
+    spool_close(op);
   }
   const char *end = strstr(text, "\nended ");
   if (end && sscanf(end, "\nended %lld code %d signal %d by %u bytes %llu missing %llu", &ended, &code, &sig, &by,

@@ -203,10 +203,9 @@ static void loop(int signals) {
     ops_timers();
     shell_next();
     /* Until there is nothing left to show or stdout takes no more; only the latter is something poll can wait for. */
-    for (bool more = true; more;) {
-      more = attachments_pump();
+    for (;;) {
       out_flush();
-      if (out_pending() >= OUT_BULK_MARK) break;
+      if (out_pending() >= OUT_BULK_MARK || !attachments_pump()) break;
     }
     int n = 3;
     fds[0] = (struct pollfd){out_pending() < OUT_STOP_MARK ? STDIN_FILENO : -1, POLLIN, 0};

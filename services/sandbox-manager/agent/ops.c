@@ -82,11 +82,12 @@ static bool is_running(const operation *op) {
   return false;
 }
 
-/* A volatile operation lives as long as somebody looks at it. */
+/* Nobody looks any more: a spool is closed, a volatile operation ends or is forgotten. */
 static void forget_if_unseen(operation *op) {
-  if (!op->is_volatile) return;
   for (int i = 0; i < MAX_ATTACHMENTS; i++)
     if (attachments[i].used && attachments[i].op == op) return;
+  spool_close(op);
+  if (!op->is_volatile) return;
   if (op->phase < P_EXITED) op_kill(op, BY_CANCEL);
   else if (!is_running(op)) ledger_forget(op);
 }
