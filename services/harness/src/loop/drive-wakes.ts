@@ -37,22 +37,22 @@ const patience = 0.7;
 
 /** A driver; a stop of the lifecycle hands every session back at its next event boundary. */
 export function createDriver(ports: DriverPorts): Driver {
-  const runners = new Map<string, Runner>();
+  const driven: Driven = new Map();
   const drainAll = (isUrgent: boolean) => {
-    for (const runner of runners.values()) runner.drain(isUrgent);
+    for (const { runner } of driven.values()) runner.drain(isUrgent);
   };
   ports.lifecycle.signal.addEventListener("abort", () => {
     drainAll(false);
     setTimeout(() => drainAll(true), ports.lifecycle.drainMs * patience).unref();
   });
   return {
-    inWork: () => runners.size,
+    inWork: () => driven.size,
     async start(harness) {
       const consumer = await consumeWakes(ports.bus, {
         kind: harness.kind,
         concurrency: ports.concurrency,
         ackWaitMs: ports.ackWaitMs,
-        handle: (wake) => handle(ports, runners, harness, wake),
+        handle: (wake) => handle(ports, driven, harness, wake),
       });
       const { drainMs } = ports.lifecycle;
       ports.lifecycle.onStop(`wakes of ${harness.kind}`, () => consumer.stop(), {
@@ -63,29 +63,47 @@ export function createDriver(ports: DriverPorts): Driver {
   };
 }
 
-async function handle(ports: DriverPorts, runners: Map<string, Runner>, harness: Harness, wake: Wake): Promise<void> {
+/** A session that this process drives. */
+interface Drive {
+  readonly runner: Runner;
+  /** True once its wake is acknowledged: another wake that comes now is a new one, not the same one again. */
+  isAcknowledged: boolean;
+  readonly ended: Promise<void>;
+}
+
+type Driven = Map<string, Drive>;
+
+async function handle(ports: DriverPorts, driven: Driven, harness: Harness, wake: Wake): Promise<void> {
   const { sessionId } = wake;
+  for (let before = driven.get(sessionId); before !== undefined; before = driven.get(sessionId)) {
+    if (!before.isAcknowledged) return wake.abandon(); // it came again although this process still drives the session
+    await before.ended;
+  }
   if (ports.lifecycle.signal.aborted) return wake.release();
-  if (runners.has(sessionId)) return wake.abandon(); // it came again although this process still drives the session
   ports.pass("after_wake");
   ports.model.prepare(sessionId);
   const runner = new Runner(sessionId, ports.runnerPorts(harness), ports.warm.take(sessionId));
-  runners.set(sessionId, runner);
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  const drive: Drive = { runner, isAcknowledged: false, ended };
+  driven.set(sessionId, drive);
   try {
-    await settle(ports, harness, wake, runner);
+    await settle(ports, harness, wake, drive);
   } catch (error) {
     if (toAppError(error).kind !== "notFound") throw error;
     ports.logger.info({ session_id: sessionId }, "the session of a wake does not exist");
   } finally {
-    runners.delete(sessionId);
+    driven.delete(sessionId);
+    end();
   }
 }
 
-async function settle(ports: DriverPorts, harness: Harness, wake: Wake, runner: Runner): Promise<void> {
+async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: Drive): Promise<void> {
   const { sessionId } = wake;
+  const { runner } = drive;
   const end = await runner.run();
   switch (end) {
     case "rest":
+      drive.isAcknowledged = true;
       await wake.done();
       await lookAgain(ports, harness, sessionId, runner);
       return;
