@@ -98,7 +98,7 @@ export function createApp(config: Config, deps: Deps, shell: Shell): FastifyInst
 const welcome = {
   name: "manyhands",
   description: "Self-hosted platform for managed agents. Point the official SDK's baseURL here.",
-  docs: "https://github.com/manyhands/manyhands#readme",
+  docs: "README.md, ARCHITECTURE.md and proto/ of the checkout this runs from",
   api: "/v1",
 };
 
