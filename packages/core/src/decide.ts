@@ -16,7 +16,7 @@
 import type { Action, EventDraft } from "./actions.ts";
 import type { StopReason } from "./events.ts";
 import type { Limits } from "./limits.ts";
-import { abandonedDraft, deniedDraft, interruptedBeforeRun, resultDraft } from "./recovery.ts";
+import { abandonedDraft, deniedDraft, forkedWhileRunning, interruptedBeforeRun, resultDraft } from "./recovery.ts";
 import type { Acting, Asking, Call, LivingState, State } from "./state.ts";
 
 /** Everything a decision depends on. */
@@ -60,6 +60,8 @@ function ladder(view: View, state: LivingState): Action {
 
 /** Tool uses first: every one gets exactly one result before the next model request. */
 function act(view: View, state: Acting): Action {
+  const left = state.calls.filter((call) => call.progress.at === "leftBehind");
+  if (left.length > 0) return append(...left.map((call) => abandonedDraft(call, forkedWhileRunning)));
   const refused = state.calls.filter((call) => isRefused(call));
   if (refused.length > 0) return append(...refused.map(deniedDraft));
   const beyond = state.calls.filter((call) => isOpen(call) && isBeyondLimit(call, view.limits));
@@ -75,7 +77,7 @@ function act(view: View, state: Acting): Action {
 
 function ask(view: View, state: Asking): Action {
   const left = state.calls.filter(isOpen);
-  if (left.length > 0) return append(...left.map(leftOver)); // only in a damaged log
+  if (left.length > 0) return append(...left.map(leftOver)); // only in a damaged log, or in a fork that cuts a response
   if (state.exhausted) return idle(view, state, { type: "retries_exhausted" });
   if (state.request !== undefined && state.request.epoch === view.epoch && view.inFlight.has("model")) {
     return { type: "wait" };

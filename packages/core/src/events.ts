@@ -60,6 +60,19 @@ interface StopDetails {
   explanation: string;
 }
 
+/** What a session is made of when it begins, anew or as a fork. */
+export interface SessionSetup {
+  workspace_id: string;
+  agent: JsonObject;
+  environment: JsonObject;
+  title: string;
+  metadata: Record<string, string>;
+  resources: JsonObject[];
+  vault_ids: string[];
+  harness_kind: string;
+  budget: Json;
+}
+
 /** Payload by event type. */
 export interface EventPayloads {
   "user.message": { content: ContentBlock[] };
@@ -143,20 +156,15 @@ export interface EventPayloads {
   "workflow_run.phase_started": { workflow_run_id: string; workflow_run_phase_id: string };
   "workflow_run.phase_ended": { workflow_run_id: string; phase_started_id: string };
 
-  "session.created": {
-    workspace_id: string;
-    agent: JsonObject;
-    environment: JsonObject;
-    title: string;
-    metadata: Record<string, string>;
-    resources: JsonObject[];
-    vault_ids: string[];
-    harness_kind: string;
-    budget: Json;
-  };
+  "session.created": SessionSetup;
   "session.archived": object;
   "session.harness_changed": { from_kind: string; to_kind: string };
-  "session.forked": { origin_session_id: string; origin_position: number };
+  "session.forked": {
+    origin_session_id: string;
+    origin_position: number;
+    origin_frames: number;
+    carrier_id: string;
+  } & SessionSetup;
   "brain.woken": { epoch: number; harness_kind: string; harness_version: string; instance_id: string };
   "brain.released": { reason: "drain" | "idle" | "interrupt" };
   "operation.dispatched": { operation_id: string; hand_id: string; attempt: number };

@@ -89,6 +89,8 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
         ...(event.agent === undefined ? {} : { agent: parseAgent(event.agent) }),
         resources: withoutResources(state.resources, event.removed_resource_ids),
       };
+    case "session.forked":
+      return forked(state, event);
     case "session.harness_changed":
       return { ...state, harnessKind: event.to_kind };
     default:
@@ -98,27 +100,49 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
 
 function born(event: EventOf<"session.created">): LivingState {
   return {
+    ...beginning(event),
     phase: "resting",
     lastStop: "",
     head: event.position + 1,
     epoch: event.epoch,
+    inbox: [],
+    iterations: 0,
+    toolCalls: 0,
+  };
+}
+
+/** What a session begins with, anew or as a fork. */
+function beginning(event: EventOf<"session.created" | "session.forked">) {
+  return {
     harnessKind: event.harness_kind,
     agent: parseAgent(event.agent),
     environment: objectOf(event.environment),
     resources: listOf(event.resources).map(objectOf),
     handsMade: 0,
-    inbox: [],
     interrupted: false,
-    status: "idle",
+    status: "idle" as const,
     saidRunning: false,
     announced: [],
     runningSince: 0,
     activeMs: 0,
     usage: { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
-    iterations: 0,
-    toolCalls: 0,
     wakes: 0,
   };
+}
+
+/** A fork goes on where the shared history ends, idle, with its own setup and nothing of the origin's that runs. */
+function forked(state: LivingState, event: EventOf<"session.forked">): LivingState {
+  const begun = { ...withoutHand(state), ...beginning(event), epoch: Math.max(state.epoch, event.epoch) };
+  if (begun.phase === "resting") return begun;
+  const calls = begun.calls.map(leaveBehind);
+  return begun.phase === "acting"
+    ? { ...begun, calls }
+    : { ...begun, calls, failures: 0, retryAtMs: 0, exhausted: false };
+}
+
+function leaveBehind(call: Call): Call {
+  const { progress } = call;
+  return progress.at === "dispatched" ? { ...call, progress: { at: "leftBehind", handId: progress.handId } } : call;
 }
 
 function isClosing(type: string): boolean {

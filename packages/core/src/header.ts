@@ -9,6 +9,7 @@ import type {
   JsonObject,
   ModelUsage,
   SessionEvent,
+  SessionSetup,
   StopReason,
   UnknownEvent,
 } from "./events.ts";
@@ -120,18 +121,7 @@ export function foldHeader(header: SessionHeader | undefined, event: SessionEven
 function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
   switch (event.type) {
     case "session.created":
-      return {
-        ...header,
-        workspace_id: event.workspace_id,
-        agent: event.agent,
-        environment: event.environment,
-        title: event.title,
-        metadata: event.metadata,
-        resources: event.resources,
-        vault_ids: event.vault_ids,
-        harness_kind: event.harness_kind,
-        budget: event.budget,
-      };
+      return { ...header, ...setupOf(event) };
     case "session.updated":
       return foldUpdate(header, event);
     case "session.archived":
@@ -139,7 +129,7 @@ function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
     case "session.deleted":
       return { ...header, deleted: true };
     case "session.forked":
-      return { ...header, origin: { session_id: event.origin_session_id, position: event.origin_position } };
+      return foldFork(header, event);
     case "session.harness_changed":
       return { ...header, harness_kind: event.to_kind };
     case "session.status_running":
@@ -164,6 +154,24 @@ function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
     default:
       return header; // every other type changes only head and time; `needsPayload` lists those above
   }
+}
+
+/** A new beginning: nothing of the header before it counts but head and epoch, so that no one need fold the history. */
+function foldFork(header: SessionHeader, event: EventPayloads["session.forked"] & { at: number }): SessionHeader {
+  return {
+    ...empty,
+    ...setupOf(event),
+    head_position: header.head_position,
+    epoch: header.epoch,
+    created_at: event.at,
+    updated_at: event.at,
+    origin: { session_id: event.origin_session_id, position: event.origin_position },
+  };
+}
+
+function setupOf(event: SessionSetup): SessionSetup {
+  const { workspace_id, agent, environment, title, metadata, resources, vault_ids, harness_kind, budget } = event;
+  return { workspace_id, agent, environment, title, metadata, resources, vault_ids, harness_kind, budget };
 }
 
 /** Terminated is final; leaving idle forgets why the last turn ended. */

@@ -54,6 +54,10 @@ export const interruptedBeforeRun = "Interrupted by the user before this call wa
 export const interruptedWhileRunning =
   "Interrupted by the user while this call was running: it was stopped and may have partly taken effect.";
 
+/** Words for an operation that ran when its session was forked. */
+export const forkedWhileRunning =
+  "This session was forked while the call was running in the other one, whose sandbox is not shared.";
+
 /** The result event of a tool use; an empty outcome where no operation was involved. */
 export function resultDraft(
   call: Call,
@@ -88,7 +92,7 @@ export function deniedDraft(call: Call): EventDraft {
 /** The answer that ends a tool use which the turn's end leaves open. */
 export function abandonedDraft(call: Call, why: string): EventDraft {
   const { progress } = call;
-  if (progress.at === "dispatched") {
+  if (progress.at === "dispatched" || progress.at === "leftBehind") {
     return resultDraft(call, "UNKNOWN", unknownOutcome(call, false, why), true, progress.handId);
   }
   return call.kind === "custom"

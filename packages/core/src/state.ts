@@ -15,6 +15,8 @@ export type CallProgress =
   | { readonly at: "ready" }
   | { readonly at: "denied"; readonly message?: string }
   | { readonly at: "dispatched"; readonly handId: string; readonly epoch: number; readonly attempt: number }
+  /** Dispatched by the session this one was forked from; its outcome is not this session's to see. */
+  | { readonly at: "leftBehind"; readonly handId: string }
   | { readonly at: "answered" };
 
 /** One tool use of the latest model response. Its id is the event's, the operation's and the model context's. */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/events/v1/platform_events.proto.
  */
 export const file_manyhands_events_v1_platform_events: GenFile = /*@__PURE__*/
-  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIkMKDVNlc3Npb25Gb3JrZWQSGQoRb3JpZ2luX3Nlc3Npb25faWQYASABKAkSFwoPb3JpZ2luX3Bvc2l0aW9uGAIgASgEIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJNChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0ifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIlcKC0hhbmRHcmFudGVkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkSFQoNdG9fc2Vzc2lvbl9pZBgDIAEoCRIOCgZyaWdodHMYBCADKAkiMAoLSGFuZFJldm9rZWQSDwoHaGFuZF9pZBgBIAEoCRIQCghncmFudF9pZBgCIAEoCSJRChNDb250ZXh0Q2hlY2twb2ludGVkEhAKCHBvc2l0aW9uGAEgASgEEhQKDGZvbGRfdmVyc2lvbhgCIAEoDRISCgpzdGF0ZV9qc29uGAMgASgMIrcBCg5DcmVkZW50aWFsVXNlZBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEg0KBXByb3h5GAIgASgJEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEgwKBHBhdGgYBSABKAkSDgoGc3RhdHVzGAYgASgNEhUKDXJlcXVlc3RfYnl0ZXMYByABKAQSFgoOcmVzcG9uc2VfYnl0ZXMYCCABKAQSFAoMb3BlcmF0aW9uX2lkGAkgASgJYgZwcm90bzM");
+  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIowDCg1TZXNzaW9uRm9ya2VkEhkKEW9yaWdpbl9zZXNzaW9uX2lkGAEgASgJEhcKD29yaWdpbl9wb3NpdGlvbhgCIAEoBBIVCg1vcmlnaW5fZnJhbWVzGAMgASgEEhIKCmNhcnJpZXJfaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEhIKCmFnZW50X2pzb24YBiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgHIAEoDBINCgV0aXRsZRgIIAEoCRJCCghtZXRhZGF0YRgJIAMoCzIwLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkZvcmtlZC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAogASgMEhEKCXZhdWx0X2lkcxgLIAMoCRIUCgxoYXJuZXNzX2tpbmQYDCABKAkSEwoLYnVkZ2V0X2pzb24YDSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJNChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0ifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIlcKC0hhbmRHcmFudGVkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkSFQoNdG9fc2Vzc2lvbl9pZBgDIAEoCRIOCgZyaWdodHMYBCADKAkiMAoLSGFuZFJldm9rZWQSDwoHaGFuZF9pZBgBIAEoCRIQCghncmFudF9pZBgCIAEoCSJRChNDb250ZXh0Q2hlY2twb2ludGVkEhAKCHBvc2l0aW9uGAEgASgEEhQKDGZvbGRfdmVyc2lvbhgCIAEoDRISCgpzdGF0ZV9qc29uGAMgASgMIrcBCg5DcmVkZW50aWFsVXNlZBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEg0KBXByb3h5GAIgASgJEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEgwKBHBhdGgYBSABKAkSDgoGc3RhdHVzGAYgASgNEhUKDXJlcXVlc3RfYnl0ZXMYByABKAQSFgoOcmVzcG9uc2VfYnl0ZXMYCCABKAQSFAoMb3BlcmF0aW9uX2lkGAkgASgJYgZwcm90bzM");
 
 /**
  * `session.created`: always position 0. Freezes what the session was made from.
@@ -135,24 +135,105 @@ export const SessionHarnessChangedSchema: GenMessage<SessionHarnessChanged> = /*
   messageDesc(file_manyhands_events_v1_platform_events, 2);
 
 /**
- * `session.forked`: first event of a fork that is its own.
+ * `session.forked`: the first event that a fork or an imported session writes itself; everything below it is shared by
+ * reference. It freezes what the session is made of from here on, so that its header needs no look at the history:
+ * the session is idle, without hands, and its usage counts from zero. It stands in the frame whose number is
+ * `origin_frames`: frames below are the origin's, under their numbers, and the hash chain runs through. When the fork
+ * point lies inside a frame, the events of that frame below the point are repeated in this frame, before this event.
  *
  * @generated from message manyhands.events.v1.SessionForked
  */
 export type SessionForked = Message<"manyhands.events.v1.SessionForked"> & {
   /**
-   * The session whose history is shared.
+   * The session whose history goes on here.
    *
    * @generated from field: string origin_session_id = 1;
    */
   originSessionId: string;
 
   /**
-   * Positions below this one are the origin's.
+   * Positions below this one are the origin's; also the position of this event.
    *
    * @generated from field: uint64 origin_position = 2;
    */
   originPosition: bigint;
+
+  /**
+   * Number of whole frames shared.
+   *
+   * @generated from field: uint64 origin_frames = 3;
+   */
+  originFrames: bigint;
+
+  /**
+   * Where an imported session's frames are kept; empty for a fork, whose frames are kept by its origin.
+   *
+   * @generated from field: string carrier_id = 4;
+   */
+  carrierId: string;
+
+  /**
+   * Workspace the session belongs to.
+   *
+   * @generated from field: string workspace_id = 5;
+   */
+  workspaceId: string;
+
+  /**
+   * JSON of the agent snapshot as the origin has it now, not as it was at the fork point.
+   *
+   * @generated from field: bytes agent_json = 6;
+   */
+  agentJson: Uint8Array;
+
+  /**
+   * JSON of the environment.
+   *
+   * @generated from field: bytes environment_json = 7;
+   */
+  environmentJson: Uint8Array;
+
+  /**
+   * Title.
+   *
+   * @generated from field: string title = 8;
+   */
+  title: string;
+
+  /**
+   * At most 16 pairs.
+   *
+   * @generated from field: map<string, string> metadata = 9;
+   */
+  metadata: { [key: string]: string };
+
+  /**
+   * JSON array of the resources the origin has now: a right taken away does not come back by a fork.
+   *
+   * @generated from field: bytes resources_json = 10;
+   */
+  resourcesJson: Uint8Array;
+
+  /**
+   * Vaults in order of precedence; none after an import, because a file is not a right.
+   *
+   * @generated from field: repeated string vault_ids = 11;
+   */
+  vaultIds: string[];
+
+  /**
+   * Harness kind that drives the session.
+   *
+   * @generated from field: string harness_kind = 12;
+   */
+  harnessKind: string;
+
+  /**
+   * JSON of the budget, `null` when there is none.
+   *
+   * @generated from field: bytes budget_json = 13;
+   */
+  budgetJson: Uint8Array;
 };
 
 /**

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/session/v1/session_service.proto.
  */
 export const file_manyhands_session_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiptYW55aGFuZHMvc2Vzc2lvbi92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zZXNzaW9uLnYxIpgDChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRISCgphZ2VudF9qc29uGAMgASgMEhgKEGVudmlyb25tZW50X2pzb24YBCABKAwSDQoFdGl0bGUYBSABKAkSSgoIbWV0YWRhdGEYBiADKAsyOC5tYW55aGFuZHMuc2Vzc2lvbi52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAcgASgMEhEKCXZhdWx0X2lkcxgIIAMoCRIUCgxoYXJuZXNzX2tpbmQYCSABKAkSMgoOaW5pdGlhbF9ldmVudHMYCiADKAsyGi5tYW55aGFuZHMuZXZlbnRzLnYxLkV2ZW50EhMKC2J1ZGdldF9qc29uGAsgASgMEhIKCnNlc3Npb25faWQYDCABKAkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkcKFUNyZWF0ZVNlc3Npb25SZXNwb25zZRIuCgdzZXNzaW9uGAEgASgLMh0ubWFueWhhbmRzLnNlc3Npb24udjEuU2Vzc2lvbiI9ChFHZXRTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCSJEChJHZXRTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24i8wIKE0xpc3RTZXNzaW9uc1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEjUKCHN0YXR1c2VzGAQgAygOMiMubWFueWhhbmRzLnNlc3Npb24udjEuU2Vzc2lvblN0YXR1cxIQCghhZ2VudF9pZBgFIAEoCRIVCg1hZ2VudF92ZXJzaW9uGAYgASgNEjUKDGNyZWF0ZWRfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAIgBARI3Cg5jcmVhdGVkX2JlZm9yZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAYgBARIYChBpbmNsdWRlX2FyY2hpdmVkGAkgASgIEhEKCWFzY2VuZGluZxgKIAEoCEIPCg1fY3JlYXRlZF9mcm9tQhEKD19jcmVhdGVkX2JlZm9yZSJ9ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRIvCghzZXNzaW9ucxgBIAMoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhsKE3ByZXZpb3VzX3BhZ2VfdG9rZW4YAyABKAki+AEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEhIKBXRpdGxlGAMgASgJSACIAQESSgoIbWV0YWRhdGEYBCADKAsyOC5tYW55aGFuZHMuc2Vzc2lvbi52MS5VcGRhdGVTZXNzaW9uUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhsKE3JlbW92ZV9yZXNvdXJjZV9pZHMYBSADKAkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl90aXRsZSJHChVVcGRhdGVTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQQoVQXJjaGl2ZVNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJIkgKFkFyY2hpdmVTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQAoURGVsZXRlU2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiLwoVRGVsZXRlU2Vzc2lvblJlc3BvbnNlEhYKDmZyYW1lc19yZW1vdmVkGAEgASgEIsIBChFFbWl0RXZlbnRzUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRIqCgZldmVudHMYAyADKAsyGi5tYW55aGFuZHMuZXZlbnRzLnYxLkV2ZW50Eh4KEWV4cGVjdGVkX3Bvc2l0aW9uGAQgASgESACIAQESEgoKcmVxdWVzdF9pZBgFIAEoCRINCgVlcG9jaBgGIAEoBEIUChJfZXhwZWN0ZWRfcG9zaXRpb24iagoSRW1pdEV2ZW50c1Jlc3BvbnNlEioKBmV2ZW50cxgBIAMoCzIaLm1hbnloYW5kcy5ldmVudHMudjEuRXZlbnQSFQoNaGVhZF9wb3NpdGlvbhgCIAEoBBIRCglkdXBsaWNhdGUYAyABKAgi2gMKEEdldEV2ZW50c1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSNAoFcmFuZ2UYAyABKAsyIy5tYW55aGFuZHMuc2Vzc2lvbi52MS5Qb3NpdGlvblJhbmdlSAASDgoEbGFzdBgEIAEoDUgAEhkKD2JlZm9yZV9wb3NpdGlvbhgFIAEoBEgAEjoKBmFyb3VuZBgGIAEoCzIoLm1hbnloYW5kcy5zZXNzaW9uLnYxLkV2ZW50TmVpZ2hib3VyaG9vZEgAEg0KBXR5cGVzGAcgAygJEhIKCmRlc2NlbmRpbmcYCCABKAgSEQoJcGFnZV9zaXplGAkgASgNEhIKCnBhZ2VfdG9rZW4YCiABKAkSGAoQaW5jbHVkZV9wbGF0Zm9ybRgLIAEoCBI1CgxjcmVhdGVkX2Zyb20YDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAGIAQESNwoOY3JlYXRlZF9iZWZvcmUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAKIAQFCBwoFc2xpY2VCDwoNX2NyZWF0ZWRfZnJvbUIRCg9fY3JlYXRlZF9iZWZvcmUiNQoNUG9zaXRpb25SYW5nZRIMCgRmcm9tGAEgASgEEg8KAnRvGAIgASgESACIAQFCBQoDX3RvIkUKEkV2ZW50TmVpZ2hib3VyaG9vZBIQCghldmVudF9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKA0SDQoFYWZ0ZXIYAyABKA0ibwoRR2V0RXZlbnRzUmVzcG9uc2USKgoGZXZlbnRzGAEgAygLMhoubWFueWhhbmRzLmV2ZW50cy52MS5FdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSFQoNaGVhZF9wb3NpdGlvbhgDIAEoBCLCAQoSV2F0Y2hFdmVudHNSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEhcKDWZyb21fcG9zaXRpb24YAyABKARIABIYCg5hZnRlcl9ldmVudF9pZBgEIAEoCUgAEhYKDmluY2x1ZGVfZGVsdGFzGAUgASgIEhgKEGluY2x1ZGVfcGxhdGZvcm0YBiABKAgSFAoMaGVhcnRiZWF0X21zGAcgASgNQgcKBXN0YXJ0IuIBChNXYXRjaEV2ZW50c1Jlc3BvbnNlEisKBWV2ZW50GAEgASgLMhoubWFueWhhbmRzLmV2ZW50cy52MS5FdmVudEgAEisKBWRlbHRhGAIgASgLMhoubWFueWhhbmRzLmV2ZW50cy52MS5EZWx0YUgAEjMKCWNhdWdodF91cBgDIAEoCzIeLm1hbnloYW5kcy5zZXNzaW9uLnYxLkNhdWdodFVwSAASNAoJaGVhcnRiZWF0GAQgASgLMh8ubWFueWhhbmRzLnNlc3Npb24udjEuSGVhcnRiZWF0SABCBgoEaXRlbSIhCghDYXVnaHRVcBIVCg1oZWFkX3Bvc2l0aW9uGAEgASgEIiIKCUhlYXJ0YmVhdBIVCg1oZWFkX3Bvc2l0aW9uGAEgASgEImcKEkZvcmtTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRITCgthdF9wb3NpdGlvbhgDIAEoBBISCgpyZXF1ZXN0X2lkGAQgASgJIkUKE0ZvcmtTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQAoURXhwb3J0U2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiJgoVRXhwb3J0U2Vzc2lvblJlc3BvbnNlEg0KBWNodW5rGAEgASgMIjsKFEltcG9ydFNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRINCgVjaHVuaxgCIAEoDCJHChVJbXBvcnRTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQAoUVmVyaWZ5U2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkifQoVVmVyaWZ5U2Vzc2lvblJlc3BvbnNlEg4KBmludGFjdBgBIAEoCBIcCg9maXJzdF9iYWRfZnJhbWUYAiABKARIAIgBARIPCgdwcm9ibGVtGAMgASgJEhEKCWhlYWRfaGFzaBgEIAEoDEISChBfZmlyc3RfYmFkX2ZyYW1lImoKDkdldEJsb2JSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEg4KBnNoYTI1NhgDIAEoCRIOCgZvZmZzZXQYBCABKAQSDgoGbGVuZ3RoGAUgASgEIi0KD0dldEJsb2JSZXNwb25zZRIMCgRkYXRhGAEgASgMEgwKBHNpemUYAiABKAQypgsKDlNlc3Npb25TZXJ2aWNlEmgKDUNyZWF0ZVNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZRJfCgpHZXRTZXNzaW9uEicubWFueWhhbmRzLnNlc3Npb24udjEuR2V0U2Vzc2lvblJlcXVlc3QaKC5tYW55aGFuZHMuc2Vzc2lvbi52MS5HZXRTZXNzaW9uUmVzcG9uc2USZQoMTGlzdFNlc3Npb25zEikubWFueWhhbmRzLnNlc3Npb24udjEuTGlzdFNlc3Npb25zUmVxdWVzdBoqLm1hbnloYW5kcy5zZXNzaW9uLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlEmgKDVVwZGF0ZVNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5VcGRhdGVTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLlVwZGF0ZVNlc3Npb25SZXNwb25zZRJrCg5BcmNoaXZlU2Vzc2lvbhIrLm1hbnloYW5kcy5zZXNzaW9uLnYxLkFyY2hpdmVTZXNzaW9uUmVxdWVzdBosLm1hbnloYW5kcy5zZXNzaW9uLnYxLkFyY2hpdmVTZXNzaW9uUmVzcG9uc2USaAoNRGVsZXRlU2Vzc2lvbhIqLm1hbnloYW5kcy5zZXNzaW9uLnYxLkRlbGV0ZVNlc3Npb25SZXF1ZXN0GisubWFueWhhbmRzLnNlc3Npb24udjEuRGVsZXRlU2Vzc2lvblJlc3BvbnNlEl8KCkVtaXRFdmVudHMSJy5tYW55aGFuZHMuc2Vzc2lvbi52MS5FbWl0RXZlbnRzUmVxdWVzdBooLm1hbnloYW5kcy5zZXNzaW9uLnYxLkVtaXRFdmVudHNSZXNwb25zZRJcCglHZXRFdmVudHMSJi5tYW55aGFuZHMuc2Vzc2lvbi52MS5HZXRFdmVudHNSZXF1ZXN0GicubWFueWhhbmRzLnNlc3Npb24udjEuR2V0RXZlbnRzUmVzcG9uc2USZAoLV2F0Y2hFdmVudHMSKC5tYW55aGFuZHMuc2Vzc2lvbi52MS5XYXRjaEV2ZW50c1JlcXVlc3QaKS5tYW55aGFuZHMuc2Vzc2lvbi52MS5XYXRjaEV2ZW50c1Jlc3BvbnNlMAESYgoLRm9ya1Nlc3Npb24SKC5tYW55aGFuZHMuc2Vzc2lvbi52MS5Gb3JrU2Vzc2lvblJlcXVlc3QaKS5tYW55aGFuZHMuc2Vzc2lvbi52MS5Gb3JrU2Vzc2lvblJlc3BvbnNlEmoKDUV4cG9ydFNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5FeHBvcnRTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLkV4cG9ydFNlc3Npb25SZXNwb25zZTABEmoKDUltcG9ydFNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5JbXBvcnRTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLkltcG9ydFNlc3Npb25SZXNwb25zZSgBEmgKDVZlcmlmeVNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5WZXJpZnlTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLlZlcmlmeVNlc3Npb25SZXNwb25zZRJWCgdHZXRCbG9iEiQubWFueWhhbmRzLnNlc3Npb24udjEuR2V0QmxvYlJlcXVlc3QaJS5tYW55aGFuZHMuc2Vzc2lvbi52MS5HZXRCbG9iUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_manyhands_events_v1_event, file_manyhands_session_v1_session]);
+  fileDesc("CiptYW55aGFuZHMvc2Vzc2lvbi92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zZXNzaW9uLnYxIpgDChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRISCgphZ2VudF9qc29uGAMgASgMEhgKEGVudmlyb25tZW50X2pzb24YBCABKAwSDQoFdGl0bGUYBSABKAkSSgoIbWV0YWRhdGEYBiADKAsyOC5tYW55aGFuZHMuc2Vzc2lvbi52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAcgASgMEhEKCXZhdWx0X2lkcxgIIAMoCRIUCgxoYXJuZXNzX2tpbmQYCSABKAkSMgoOaW5pdGlhbF9ldmVudHMYCiADKAsyGi5tYW55aGFuZHMuZXZlbnRzLnYxLkV2ZW50EhMKC2J1ZGdldF9qc29uGAsgASgMEhIKCnNlc3Npb25faWQYDCABKAkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkcKFUNyZWF0ZVNlc3Npb25SZXNwb25zZRIuCgdzZXNzaW9uGAEgASgLMh0ubWFueWhhbmRzLnNlc3Npb24udjEuU2Vzc2lvbiI9ChFHZXRTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCSJEChJHZXRTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24i8wIKE0xpc3RTZXNzaW9uc1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEjUKCHN0YXR1c2VzGAQgAygOMiMubWFueWhhbmRzLnNlc3Npb24udjEuU2Vzc2lvblN0YXR1cxIQCghhZ2VudF9pZBgFIAEoCRIVCg1hZ2VudF92ZXJzaW9uGAYgASgNEjUKDGNyZWF0ZWRfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAIgBARI3Cg5jcmVhdGVkX2JlZm9yZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAYgBARIYChBpbmNsdWRlX2FyY2hpdmVkGAkgASgIEhEKCWFzY2VuZGluZxgKIAEoCEIPCg1fY3JlYXRlZF9mcm9tQhEKD19jcmVhdGVkX2JlZm9yZSJ9ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRIvCghzZXNzaW9ucxgBIAMoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhsKE3ByZXZpb3VzX3BhZ2VfdG9rZW4YAyABKAki+AEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEhIKBXRpdGxlGAMgASgJSACIAQESSgoIbWV0YWRhdGEYBCADKAsyOC5tYW55aGFuZHMuc2Vzc2lvbi52MS5VcGRhdGVTZXNzaW9uUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhsKE3JlbW92ZV9yZXNvdXJjZV9pZHMYBSADKAkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl90aXRsZSJHChVVcGRhdGVTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQQoVQXJjaGl2ZVNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJIkgKFkFyY2hpdmVTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQAoURGVsZXRlU2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiLwoVRGVsZXRlU2Vzc2lvblJlc3BvbnNlEhYKDmZyYW1lc19yZW1vdmVkGAEgASgEIsIBChFFbWl0RXZlbnRzUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRIqCgZldmVudHMYAyADKAsyGi5tYW55aGFuZHMuZXZlbnRzLnYxLkV2ZW50Eh4KEWV4cGVjdGVkX3Bvc2l0aW9uGAQgASgESACIAQESEgoKcmVxdWVzdF9pZBgFIAEoCRINCgVlcG9jaBgGIAEoBEIUChJfZXhwZWN0ZWRfcG9zaXRpb24iagoSRW1pdEV2ZW50c1Jlc3BvbnNlEioKBmV2ZW50cxgBIAMoCzIaLm1hbnloYW5kcy5ldmVudHMudjEuRXZlbnQSFQoNaGVhZF9wb3NpdGlvbhgCIAEoBBIRCglkdXBsaWNhdGUYAyABKAgi8QMKEEdldEV2ZW50c1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSNAoFcmFuZ2UYAyABKAsyIy5tYW55aGFuZHMuc2Vzc2lvbi52MS5Qb3NpdGlvblJhbmdlSAASDgoEbGFzdBgEIAEoDUgAEhkKD2JlZm9yZV9wb3NpdGlvbhgFIAEoBEgAEjoKBmFyb3VuZBgGIAEoCzIoLm1hbnloYW5kcy5zZXNzaW9uLnYxLkV2ZW50TmVpZ2hib3VyaG9vZEgAEg0KBXR5cGVzGAcgAygJEhIKCmRlc2NlbmRpbmcYCCABKAgSEQoJcGFnZV9zaXplGAkgASgNEhIKCnBhZ2VfdG9rZW4YCiABKAkSGAoQaW5jbHVkZV9wbGF0Zm9ybRgLIAEoCBI1CgxjcmVhdGVkX2Zyb20YDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAGIAQESNwoOY3JlYXRlZF9iZWZvcmUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAKIAQESFQoNaW5jbHVkZV9ibG9icxgOIAEoCEIHCgVzbGljZUIPCg1fY3JlYXRlZF9mcm9tQhEKD19jcmVhdGVkX2JlZm9yZSI1Cg1Qb3NpdGlvblJhbmdlEgwKBGZyb20YASABKAQSDwoCdG8YAiABKARIAIgBAUIFCgNfdG8iRQoSRXZlbnROZWlnaGJvdXJob29kEhAKCGV2ZW50X2lkGAEgASgJEg4KBmJlZm9yZRgCIAEoDRINCgVhZnRlchgDIAEoDSJvChFHZXRFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5tYW55aGFuZHMuZXZlbnRzLnYxLkV2ZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIVCg1oZWFkX3Bvc2l0aW9uGAMgASgEItkBChJXYXRjaEV2ZW50c1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFwoNZnJvbV9wb3NpdGlvbhgDIAEoBEgAEhgKDmFmdGVyX2V2ZW50X2lkGAQgASgJSAASFgoOaW5jbHVkZV9kZWx0YXMYBSABKAgSGAoQaW5jbHVkZV9wbGF0Zm9ybRgGIAEoCBIUCgxoZWFydGJlYXRfbXMYByABKA0SFQoNaW5jbHVkZV9ibG9icxgIIAEoCEIHCgVzdGFydCLiAQoTV2F0Y2hFdmVudHNSZXNwb25zZRIrCgVldmVudBgBIAEoCzIaLm1hbnloYW5kcy5ldmVudHMudjEuRXZlbnRIABIrCgVkZWx0YRgCIAEoCzIaLm1hbnloYW5kcy5ldmVudHMudjEuRGVsdGFIABIzCgljYXVnaHRfdXAYAyABKAsyHi5tYW55aGFuZHMuc2Vzc2lvbi52MS5DYXVnaHRVcEgAEjQKCWhlYXJ0YmVhdBgEIAEoCzIfLm1hbnloYW5kcy5zZXNzaW9uLnYxLkhlYXJ0YmVhdEgAQgYKBGl0ZW0iIQoIQ2F1Z2h0VXASFQoNaGVhZF9wb3NpdGlvbhgBIAEoBCIiCglIZWFydGJlYXQSFQoNaGVhZF9wb3NpdGlvbhgBIAEoBCJnChJGb3JrU2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSEwoLYXRfcG9zaXRpb24YAyABKAQSEgoKcmVxdWVzdF9pZBgEIAEoCSJFChNGb3JrU2Vzc2lvblJlc3BvbnNlEi4KB3Nlc3Npb24YASABKAsyHS5tYW55aGFuZHMuc2Vzc2lvbi52MS5TZXNzaW9uIkAKFEV4cG9ydFNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJIiYKFUV4cG9ydFNlc3Npb25SZXNwb25zZRINCgVjaHVuaxgBIAEoDCJPChRJbXBvcnRTZXNzaW9uUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDQoFY2h1bmsYAiABKAwSEgoKc2Vzc2lvbl9pZBgDIAEoCSJHChVJbXBvcnRTZXNzaW9uUmVzcG9uc2USLgoHc2Vzc2lvbhgBIAEoCzIdLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb24iQAoUVmVyaWZ5U2Vzc2lvblJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkipAEKFVZlcmlmeVNlc3Npb25SZXNwb25zZRIOCgZpbnRhY3QYASABKAgSHAoPZmlyc3RfYmFkX2ZyYW1lGAIgASgESACIAQESDwoHcHJvYmxlbRgDIAEoCRIRCgloZWFkX2hhc2gYBCABKAwSDgoGZnJhbWVzGAUgASgEEhUKDWhlYWRfcG9zaXRpb24YBiABKARCEgoQX2ZpcnN0X2JhZF9mcmFtZSJqCg5HZXRCbG9iUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRIOCgZzaGEyNTYYAyABKAkSDgoGb2Zmc2V0GAQgASgEEg4KBmxlbmd0aBgFIAEoBCItCg9HZXRCbG9iUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIMCgRzaXplGAIgASgEMqYLCg5TZXNzaW9uU2VydmljZRJoCg1DcmVhdGVTZXNzaW9uEioubWFueWhhbmRzLnNlc3Npb24udjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USXwoKR2V0U2Vzc2lvbhInLm1hbnloYW5kcy5zZXNzaW9uLnYxLkdldFNlc3Npb25SZXF1ZXN0GigubWFueWhhbmRzLnNlc3Npb24udjEuR2V0U2Vzc2lvblJlc3BvbnNlEmUKDExpc3RTZXNzaW9ucxIpLm1hbnloYW5kcy5zZXNzaW9uLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZRJoCg1VcGRhdGVTZXNzaW9uEioubWFueWhhbmRzLnNlc3Npb24udjEuVXBkYXRlU2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5VcGRhdGVTZXNzaW9uUmVzcG9uc2USawoOQXJjaGl2ZVNlc3Npb24SKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5BcmNoaXZlU2Vzc2lvblJlcXVlc3QaLC5tYW55aGFuZHMuc2Vzc2lvbi52MS5BcmNoaXZlU2Vzc2lvblJlc3BvbnNlEmgKDURlbGV0ZVNlc3Npb24SKi5tYW55aGFuZHMuc2Vzc2lvbi52MS5EZWxldGVTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5zZXNzaW9uLnYxLkRlbGV0ZVNlc3Npb25SZXNwb25zZRJfCgpFbWl0RXZlbnRzEicubWFueWhhbmRzLnNlc3Npb24udjEuRW1pdEV2ZW50c1JlcXVlc3QaKC5tYW55aGFuZHMuc2Vzc2lvbi52MS5FbWl0RXZlbnRzUmVzcG9uc2USXAoJR2V0RXZlbnRzEiYubWFueWhhbmRzLnNlc3Npb24udjEuR2V0RXZlbnRzUmVxdWVzdBonLm1hbnloYW5kcy5zZXNzaW9uLnYxLkdldEV2ZW50c1Jlc3BvbnNlEmQKC1dhdGNoRXZlbnRzEigubWFueWhhbmRzLnNlc3Npb24udjEuV2F0Y2hFdmVudHNSZXF1ZXN0GikubWFueWhhbmRzLnNlc3Npb24udjEuV2F0Y2hFdmVudHNSZXNwb25zZTABEmIKC0ZvcmtTZXNzaW9uEigubWFueWhhbmRzLnNlc3Npb24udjEuRm9ya1Nlc3Npb25SZXF1ZXN0GikubWFueWhhbmRzLnNlc3Npb24udjEuRm9ya1Nlc3Npb25SZXNwb25zZRJqCg1FeHBvcnRTZXNzaW9uEioubWFueWhhbmRzLnNlc3Npb24udjEuRXhwb3J0U2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5FeHBvcnRTZXNzaW9uUmVzcG9uc2UwARJqCg1JbXBvcnRTZXNzaW9uEioubWFueWhhbmRzLnNlc3Npb24udjEuSW1wb3J0U2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5JbXBvcnRTZXNzaW9uUmVzcG9uc2UoARJoCg1WZXJpZnlTZXNzaW9uEioubWFueWhhbmRzLnNlc3Npb24udjEuVmVyaWZ5U2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuc2Vzc2lvbi52MS5WZXJpZnlTZXNzaW9uUmVzcG9uc2USVgoHR2V0QmxvYhIkLm1hbnloYW5kcy5zZXNzaW9uLnYxLkdldEJsb2JSZXF1ZXN0GiUubWFueWhhbmRzLnNlc3Npb24udjEuR2V0QmxvYlJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_manyhands_events_v1_event, file_manyhands_session_v1_session]);
 
 /**
  * Asks for a new session.
@@ -496,8 +496,9 @@ export type EmitEventsRequest = Message<"manyhands.session.v1.EmitEventsRequest"
   sessionId: string;
 
   /**
-   * 1 to 64 events. `position` and `created_at` are ignored; an empty `id` is filled in. An event whose id is in the
-   * log already is answered with what is there.
+   * 1 to 64 events. `position`, `created_at` and `blobs` are ignored; an empty `id` is filled in. An event whose id is
+   * in the log already is answered with what is there: without `epoch` however long ago it was written, with `epoch`
+   * among the last 512 frames (a brain names `expected_position`, so that it can never store anything twice).
    *
    * @generated from field: repeated manyhands.events.v1.Event events = 3;
    */
@@ -511,7 +512,7 @@ export type EmitEventsRequest = Message<"manyhands.session.v1.EmitEventsRequest"
   expectedPosition?: bigint | undefined;
 
   /**
-   * Caller's UUID; the same one answers with what is there. Optional.
+   * Caller's UUID; the same one answers with what is there, as far back as for event ids. Optional.
    *
    * @generated from field: string request_id = 5;
    */
@@ -674,6 +675,13 @@ export type GetEventsRequest = Message<"manyhands.session.v1.GetEventsRequest"> 
    * @generated from field: optional google.protobuf.Timestamp created_before = 13;
    */
   createdBefore?: Timestamp | undefined;
+
+  /**
+   * Put big outputs back into their events, up to 6 MiB in one answer; what does not fit stays short (see GetBlob).
+   *
+   * @generated from field: bool include_blobs = 14;
+   */
+  includeBlobs: boolean;
 };
 
 /**
@@ -844,6 +852,13 @@ export type WatchEventsRequest = Message<"manyhands.session.v1.WatchEventsReques
    * @generated from field: uint32 heartbeat_ms = 7;
    */
   heartbeatMs: number;
+
+  /**
+   * Put big outputs back into their events, as in GetEvents.
+   *
+   * @generated from field: bool include_blobs = 8;
+   */
+  includeBlobs: boolean;
 };
 
 /**
@@ -969,14 +984,14 @@ export type ForkSessionRequest = Message<"manyhands.session.v1.ForkSessionReques
   sessionId: string;
 
   /**
-   * Positions below this one are shared.
+   * Positions below this one are shared: 1 to the head.
    *
    * @generated from field: uint64 at_position = 3;
    */
   atPosition: bigint;
 
   /**
-   * Client's UUID. Optional.
+   * Client's UUID; the same one answers with the same fork. Optional.
    *
    * @generated from field: string request_id = 4;
    */
@@ -1074,11 +1089,19 @@ export type ImportSessionRequest = Message<"manyhands.session.v1.ImportSessionRe
   workspaceId: string;
 
   /**
-   * Bytes, in order.
+   * Bytes, in order; at most 1 MiB.
    *
    * @generated from field: bytes chunk = 2;
    */
   chunk: Uint8Array;
+
+  /**
+   * Id to continue under; read from the first piece. Empty means the one in the file when it is free here, else a new
+   * one. ABORTED/ID_REUSED when it is taken.
+   *
+   * @generated from field: string session_id = 3;
+   */
+  sessionId: string;
 };
 
 /**
@@ -1165,11 +1188,25 @@ export type VerifySessionResponse = Message<"manyhands.session.v1.VerifySessionR
   problem: string;
 
   /**
-   * Hash of the last frame.
+   * SHA-256 of the last good frame's stored bytes.
    *
    * @generated from field: bytes head_hash = 4;
    */
   headHash: Uint8Array;
+
+  /**
+   * Number of good frames, shared ones included.
+   *
+   * @generated from field: uint64 frames = 5;
+   */
+  frames: bigint;
+
+  /**
+   * Number of events in them, which is also the position of the next one.
+   *
+   * @generated from field: uint64 head_position = 6;
+   */
+  headPosition: bigint;
 };
 
 /**
@@ -1314,7 +1351,9 @@ export const SessionService: GenService<{
     output: typeof ArchiveSessionResponseSchema;
   },
   /**
-   * Removes a session's events and blobs; refused while it is running.
+   * Removes a session's events and blobs; refused while it is running (SESSION_RUNNING), and while forks share its
+   * history (FAILED_PRECONDITION, SESSION_FORKED, metadata `fork_ids` names up to 20): delete those first. A fork made
+   * in the same instant keeps the frames it shares, though the session is gone.
    *
    * @generated from rpc manyhands.session.v1.SessionService.DeleteSession
    */
@@ -1356,7 +1395,11 @@ export const SessionService: GenService<{
     output: typeof WatchEventsResponseSchema;
   },
   /**
-   * A new session that shares history with this one up to a position. Not served yet.
+   * A new session that shares history with this one below a position: no event is copied, whatever the length, and
+   * every read, watch and proof runs through the fork point as if the session had always been one. It starts idle with
+   * the origin's present agent, environment, resources and settings, and without its hands; a tool use that was under
+   * way is answered by the next brain as of unknown outcome. Event ids of the shared part are known to the fork,
+   * request ids are not. Archived sessions can be forked below the event that archived them.
    *
    * @generated from rpc manyhands.session.v1.SessionService.ForkSession
    */
@@ -1366,7 +1409,8 @@ export const SessionService: GenService<{
     output: typeof ForkSessionResponseSchema;
   },
   /**
-   * One portable file of a session. Not served yet.
+   * One portable file of a session, as `session_file.proto` describes it, cut into chunks of at most 256 KiB. Holds
+   * what is stored when the call begins.
    *
    * @generated from rpc manyhands.session.v1.SessionService.ExportSession
    */
@@ -1376,7 +1420,9 @@ export const SessionService: GenService<{
     output: typeof ExportSessionResponseSchema;
   },
   /**
-   * Verifies an exported file and continues it here. Not served yet.
+   * Continues an exported file here, idle, in the caller's workspace. Nothing is visible before the whole chain is
+   * verified; a file that is truncated, altered or reordered is refused (INVALID_ARGUMENT, FILE_DAMAGED, metadata
+   * `frame` names the first bad frame). Vaults are left out, because a file is not a right.
    *
    * @generated from rpc manyhands.session.v1.SessionService.ImportSession
    */
@@ -1386,7 +1432,8 @@ export const SessionService: GenService<{
     output: typeof ImportSessionResponseSchema;
   },
   /**
-   * Proves by the hash chain that nothing was altered, dropped or reordered. Not served yet.
+   * Proves by the hash chain that nothing was altered, dropped or reordered, from the first frame (also a shared one)
+   * to the last. A dropped end is noticed when this replica knew it.
    *
    * @generated from rpc manyhands.session.v1.SessionService.VerifySession
    */
@@ -1396,7 +1443,7 @@ export const SessionService: GenService<{
     output: typeof VerifySessionResponseSchema;
   },
   /**
-   * A range of a big output kept outside the event. Not served yet.
+   * A range of a big output kept outside the event. NOT_FOUND when the session has no such blob.
    *
    * @generated from rpc manyhands.session.v1.SessionService.GetBlob
    */
