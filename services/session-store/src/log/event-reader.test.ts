@@ -60,6 +60,13 @@ it("reads any slice of any log either way, knowing only its head", async () => {
   );
 });
 
+it("reads on behind its first chunk, which is smaller than the others, without a gap", async () => {
+  const { store, hot, total } = await sessionOf(Array.from({ length: 700 }, () => 1));
+  const upwards = await positions(store, hot, 0, total, false);
+  expect(upwards).toEqual(Array.from({ length: total }, (_, n) => n));
+  expect(await positions(store, hot, 0, total, true)).toEqual(upwards.reverse());
+});
+
 it("pages through a filter without gap or duplicate, also when scanning is cut short", async () => {
   const { store, hot, total } = await sessionOf(Array.from({ length: 100 }, (_, n) => (n % 5) + 1));
   for (const descending of [false, true]) {

@@ -31,11 +31,13 @@ export async function* readEvents(store: EventStore, hot: HotSession, query: Rea
   let size = Math.min(maxChunkFrames, Math.ceil(query.hint / perFrame) + 16);
   let next = await locate(store, hot, query.descending ? query.to - 1 : query.from);
   if (!query.descending) {
-    for (; next < hot.nextFrame; next += size) {
-      const frames = await readWhole(store, hot, next, Math.min(hot.nextFrame, next + size));
+    while (next < hot.nextFrame) {
+      const end = Math.min(hot.nextFrame, next + size);
+      const frames = await readWhole(store, hot, next, end);
       const events = eventsWithin(frames, query);
       if (events.length > 0) yield events;
       if (lastPosition(frames) >= query.to - 1) return;
+      next = end;
       size = maxChunkFrames;
     }
     return;
