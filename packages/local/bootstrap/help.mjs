@@ -28,6 +28,11 @@ export const commands = {
 
   without NAME           list the benchmarks
   --json                 one JSON object on standard output`,
+  durability: `npm run --silent durability -- [NAME] [--json] [--runs N] [--seed N]      break processes and disks under load
+
+  without NAME           list the rigs in test/durability
+  --runs N               how many faults (default: the bar's own number)
+  --json                 one JSON object on one line of standard output; the exit code is 1 when a bar is missed`,
   verify: `npm run verify [-- options] [filters]      what continuous integration runs: checks, unit, int, e2e
 
   --only checks|unit|int|e2e   only this part; filters are passed to vitest`,

@@ -6,6 +6,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<num
   test: async (args) => (await import("./commands/test.ts")).test(args),
   verify: async (args) => (await import("./commands/test.ts")).verify(args),
   bench: async (args) => (await import("./commands/bench.ts")).bench(args),
+  durability: async (args) => (await import("./commands/durability.ts")).durability(args),
   demo: async (args) => (await import("./commands/demo.ts")).demo(args),
   setup: async (args) => (await import("./commands/setup.ts")).setup(args),
 };

@@ -147,7 +147,9 @@ async function jsz(server: NatsServer, query: string): Promise<Jsz | undefined> 
   if (server.pid === undefined) return undefined;
   try {
     const response = await fetch(`${server.monitorUrl}/jsz${query}`, { signal: AbortSignal.timeout(askMs) });
-    return response.ok ? await response.json() : undefined;
+    if (!response.ok) return undefined;
+    const state: Jsz = JSON.parse(await response.text());
+    return state;
   } catch {
     return undefined; // it is down, paused or on its way up: asked again by whoever waits
   }
