@@ -32,11 +32,12 @@ export interface ComposeImage {
 export async function ensureComposeImages(docker: Docker, progress: Progress): Promise<readonly ComposeImage[]> {
   const nats = await ensureNatsServer(progress);
   const images: ComposeImage[] = [];
-  for (const standIn of standIns(nats.path)) images.push(await ensureImage(docker, standIn, progress));
+  for (const standIn of standIns(nats.path)) images.push(await ensureComposeImage(docker, standIn, progress));
   return images;
 }
 
-async function ensureImage(docker: Docker, standIn: StandIn, progress: Progress): Promise<ComposeImage> {
+/** The same for one image. */
+export async function ensureComposeImage(docker: Docker, standIn: StandIn, progress: Progress): Promise<ComposeImage> {
   const { tag } = standIn;
   const work = mkdtempSync(join(tmpdir(), "manyhands-stand-in-"));
   try {
