@@ -51,6 +51,9 @@ async function allTexts(address: string, sessionId: string) {
   return events;
 }
 
+/** The list's consumer notices by missed heartbeats that its server was replaced. */
+const catchUp = { timeoutMs: 30_000 };
+
 describe("kill -9", () => {
   it("of session-store loses nothing acknowledged and doubles nothing, while writers write", async () => {
     const store = await storeProcess(server, await freePort());
@@ -114,7 +117,7 @@ describe("kill -9", () => {
     await eventually(async () => {
       const { sessions: list } = await sessions.listSessions({ workspaceId, pageSize: 10 });
       return list.some((one) => one.id === later);
-    });
+    }, catchUp);
     expect(await store.end("SIGTERM")).toBe(0);
   });
 });
