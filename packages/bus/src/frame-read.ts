@@ -114,20 +114,28 @@ export async function readFrameFromLeader(
 
 /** True when anything of the session is stored, also a tombstone. Cost grows with the session: for new ids only. */
 export async function hasFrames(bus: Bus, sessionId: string, timeoutMs: number): Promise<boolean> {
+  return (await lastFrameNumber(bus, sessionId, timeoutMs)) !== undefined;
+}
+
+/** Number of the frame stored last, as the leader knows it. Cost grows with the session: for proofs, not for appends. */
+export async function lastFrameNumber(bus: Bus, sessionId: string, timeoutMs: number): Promise<number | undefined> {
   const query = JSON.stringify({ last_by_subj: subjects.logOf(sessionId) });
   try {
     const reply = (await request(bus, "$JS.API.STREAM.MSG.GET.MH_LOG", query, timeoutMs)).json<GetReply>();
-    if (reply.error?.err_code === messageNotFound) return false;
+    if (reply.error?.err_code === messageNotFound) return undefined;
     if (reply.message === undefined) throw new AmbiguousError(reply.error?.description ?? "an empty answer");
-    return true;
+    return parseFrameSubject(reply.message.subject)?.frame;
   } catch (error) {
     throw readFailure("looking for a session", error);
   }
 }
 
-/** Removes a session's frames but the newest (its tombstone). Answers how many went. Throws AppError `unavailable`. */
-export async function purgeSession(bus: Bus, sessionId: string, timeoutMs: number): Promise<number> {
-  const query = JSON.stringify({ filter: subjects.logOf(sessionId), keep: 1 });
+/**
+ * Removes a session's frames but the newest `keep` (1 leaves its tombstone). Answers how many went. Throws AppError
+ * `unavailable`.
+ */
+export async function purgeSession(bus: Bus, sessionId: string, timeoutMs: number, keep: 0 | 1 = 1): Promise<number> {
+  const query = JSON.stringify({ filter: subjects.logOf(sessionId), ...(keep === 0 ? {} : { keep }) });
   try {
     const reply = (await request(bus, "$JS.API.STREAM.PURGE.MH_LOG", query, timeoutMs)).json<{
       success?: boolean;

@@ -8,6 +8,7 @@ export { assertDeclared, isDeclared, observeUndeclared, type UndeclaredObserver 
 export { createDirectReader, type DirectReader, type StoredMessage } from "./direct-read.ts";
 export {
   hasFrames,
+  lastFrameNumber,
   maxFramesPerRead,
   purgeSession,
   readFrameFromLeader,
@@ -17,6 +18,15 @@ export {
 export { type KvBucket, type KvChange, type KvEntry, type KvOptions, openBucket } from "./kv.ts";
 export { publishDelta, subscribeDeltas, subscribeTail, type Unsubscribe } from "./live.ts";
 export { followLog, type LogFollower, type LogFollowerOptions } from "./log-follow.ts";
+export {
+  type PutMessage,
+  type PutOutcome,
+  purgeMessages,
+  putMessage,
+  readMessages,
+  type StreamFacts,
+  streamFacts,
+} from "./messages.ts";
 export { checkServerVersion, checkSyncAlways } from "./server-check.ts";
 export { type BucketName, type StreamName, type StreamRow, streamTable } from "./streams.ts";
 export { type SubjectRow, subjects, subjectTable, subjectToken } from "./subjects.ts";

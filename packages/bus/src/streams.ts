@@ -70,6 +70,32 @@ export const streamTable: readonly StreamRow[] = [
     consumers: [],
   },
   {
+    name: "MH_BLOBS",
+    summary: "What belongs to a session's log but not into its frames. Goes with the session.",
+    subjects: ["mh.blob.*.*.*", "mh.logid.*.*"],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 320 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: true,
+    denyDelete: true,
+    owner: "session-store",
+    consumers: [],
+  },
+  {
+    name: "MH_INDEX",
+    summary: "Snapshots of projections of the log. May be lost: the next start then folds the whole log.",
+    subjects: ["mh.index.*.*"],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 768 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: false,
+    denyDelete: true,
+    owner: "session-store",
+    consumers: [],
+  },
+  {
     name: "MH_WAKE",
     summary: "Wakes that no brain has acknowledged yet; at most one per session.",
     subjects: ["mh.wake.*.*"],
@@ -130,6 +156,8 @@ export const streamTable: readonly StreamRow[] = [
 /** Names of streams, for those who apply or check some of them. */
 export type StreamName =
   | "MH_LOG"
+  | "MH_BLOBS"
+  | "MH_INDEX"
   | "MH_WAKE"
   | "MH_AUDIT"
   | "KV_MH_AGENTS"

@@ -81,6 +81,43 @@ export const subjectTable: readonly SubjectRow[] = [
     stream: "MH_WAKE",
   },
   {
+    name: "logIds",
+    address: "mh.logid.{session}.{segment}",
+    summary:
+      "Which request and event ids 256 consecutive frames hold, as hashes. Derived from the log and written once; " +
+      "whoever misses one makes it again from the frames.",
+    payload: "none",
+    headers: {},
+    parameters: { ...session, segment: "Frame number divided by 256." },
+    publishers: ["session-store"],
+    subscribers: ["session-store"],
+    stream: "MH_BLOBS",
+  },
+  {
+    name: "blob",
+    address: "mh.blob.{session}.{sha256}.{chunk}",
+    summary: "256 KiB of an output that is too big for its event. Create-only; written before the event that names it.",
+    payload: "none",
+    headers: {},
+    parameters: { ...session, sha256: "SHA-256 of the whole content, hex.", chunk: "Offset divided by 256 KiB." },
+    publishers: ["session-store"],
+    subscribers: ["session-store"],
+    stream: "MH_BLOBS",
+  },
+  {
+    name: "index",
+    address: "mh.index.{projection}.{part}",
+    summary:
+      "A snapshot of a projection of the whole log, so that a start folds only what came later. Part `head` names the " +
+      "generation that holds; `{generation}_{n}` are its pieces. Never the truth.",
+    payload: "none",
+    headers: {},
+    parameters: { projection: "`sessions`.", part: "`head` or `{generation}_{n}`." },
+    publishers: ["session-store"],
+    subscribers: ["session-store"],
+    stream: "MH_INDEX",
+  },
+  {
     name: "audit",
     address: "mh.audit.{topic}",
     summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
@@ -132,6 +169,21 @@ export const subjects = {
     `mh.wake.${subjectToken("harness_kind", kind)}.${subjectToken("session_id", sessionId)}`,
   /** All wakes of one harness kind. */
   wakesOf: (kind: string) => `mh.wake.${subjectToken("harness_kind", kind)}.*`,
+  /** The ids of 256 frames of one session. */
+  logIds: (sessionId: string, segment: number) =>
+    `mh.logid.${subjectToken("session_id", sessionId)}.${frameToken(segment)}`,
+  /** All ids of one session. */
+  logIdsOf: (sessionId: string) => `mh.logid.${subjectToken("session_id", sessionId)}.*`,
+  /** A piece of a big output of one session. */
+  blob: (sessionId: string, sha256: string, chunk: number) =>
+    `mh.blob.${subjectToken("session_id", sessionId)}.${subjectToken("sha256", sha256)}.${frameToken(chunk)}`,
+  /** All big outputs of one session. */
+  blobsOf: (sessionId: string) => `mh.blob.${subjectToken("session_id", sessionId)}.*.*`,
+  /** A part of a projection's snapshot. */
+  index: (projection: string, part: string) =>
+    `mh.index.${subjectToken("projection", projection)}.${subjectToken("part", part)}`,
+  /** All parts of a projection's snapshot. */
+  indexOf: (projection: string) => `mh.index.${subjectToken("projection", projection)}.*`,
   /** An audit fact. */
   audit: (topic: string) => `mh.audit.${subjectToken("topic", topic)}`,
 } as const;

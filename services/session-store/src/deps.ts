@@ -15,11 +15,15 @@ import {
 import { type Clock, type ReadyCheck, type Shell, systemClock } from "@manyhands/kit";
 import type { Delta } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
+import { createRecall } from "./ids/recall.ts";
+import { readWhole } from "./log/event-reader.ts";
 import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
 import { createSessionLog, type SessionLog } from "./log/session-log.ts";
 import { createSessionIndex, type SessionIndex } from "./projections/session-index.ts";
 import type { EventStore } from "./store/event-store.ts";
 import { createJetStreamEventStore } from "./store/jetstream-event-store.ts";
+import { createJetStreamSideStore } from "./store/jetstream-side-store.ts";
+import type { SideStore } from "./store/side-store.ts";
 import { createWaker, type WakeRequest, type Waker } from "./wakes/waker.ts";
 
 /** Everything the routes draw from; each takes only what it uses. */
@@ -27,6 +31,8 @@ export interface Deps {
   readonly config: Config;
   readonly clock: Clock;
   readonly store: EventStore;
+  /** What belongs to sessions but not into frames. */
+  readonly side: SideStore;
   readonly cache: SessionCache;
   readonly log: SessionLog;
   readonly index: SessionIndex;
@@ -45,7 +51,14 @@ export interface Overrides {
   readonly store?: EventStore;
 }
 
-const streams: readonly StreamName[] = ["MH_LOG", "MH_WAKE", "KV_MH_AGENTS", "KV_MH_ENVIRONMENTS"];
+const streams: readonly StreamName[] = [
+  "MH_LOG",
+  "MH_BLOBS",
+  "MH_INDEX",
+  "MH_WAKE",
+  "KV_MH_AGENTS",
+  "KV_MH_ENVIRONMENTS",
+];
 const recheckMs = 30_000;
 
 /** Connects, checks the server, applies streams, folds the index. Fails with the reason when the log is not safe. */
@@ -64,6 +77,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const jetstream = createJetStreamEventStore(bus);
   const store = overrides.store ?? jetstream;
   lifecycle.onStop("event store", () => jetstream.close());
+  const side = createJetStreamSideStore(bus);
+  lifecycle.onStop("side store", () => side.close());
 
   let index: SessionIndex | undefined;
   const cache = createSessionCache({
@@ -86,10 +101,17 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   });
   lifecycle.onStop("waker", () => waker.settled());
 
+  const recall = createRecall({
+    side,
+    readWhole: (hot, from, to) => readWhole(store, hot, from, to),
+    logger: logger.child({ part: "recall" }),
+  });
+  lifecycle.onStop("recall", () => recall.settled());
   let lastStored = 0;
   const log = createSessionLog({
     store,
     cache,
+    recall,
     clock,
     onStored({ sessionId, header, sequence, wake, traceparent }) {
       lastStored = Math.max(lastStored, sequence ?? 0);
@@ -100,6 +122,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     config,
     clock,
     store,
+    side,
     cache,
     log,
     index: following,

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { foldHeader, needsPayload, type SessionHeader, type UnknownEvent } from "@manyhands/core";
 import { decodeEvent, type Event, type Frame, FrameSchema } from "@manyhands/protocol";
+import { createOlderIds, type OlderIds } from "../ids/older-ids.ts";
 import type { StoredFrame } from "../store/event-store.ts";
 import { logDamaged } from "./errors.ts";
 import { createFrameIndex, type FrameIndex } from "./frame-index.ts";
@@ -21,6 +22,8 @@ export interface HotSession {
   /** SHA-256 of the last frame's stored bytes; empty before the first. */
   lastHash: Uint8Array;
   readonly recent: RecentIds;
+  /** Ids older than the recent ones, as far as they were needed. */
+  readonly older: OlderIds;
   readonly index: FrameIndex;
   /** One append of this process at a time: never past an unacknowledged frame. */
   readonly appends: Mutex;
@@ -36,6 +39,7 @@ export function createHotSession(sessionId: string): HotSession {
     nextFrame: 0,
     lastHash: new Uint8Array(),
     recent: createRecentIds(),
+    older: createOlderIds(),
     index: createFrameIndex(),
     appends: createMutex(maxWaitingAppends),
   };

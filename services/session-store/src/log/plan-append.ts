@@ -6,6 +6,7 @@
 import { isClosed, type SessionHeader } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import type { Event } from "@manyhands/protocol";
+import type { KnownIds } from "../ids/recall.ts";
 import { fenced, positionConflict, sessionClosed } from "./errors.ts";
 import type { HotSession } from "./hot-session.ts";
 
@@ -15,6 +16,8 @@ export interface AppendRequest {
   readonly expectedPosition?: number;
   readonly requestId: string;
   readonly epoch: number;
+  /** False when all ids were made here, so that it cannot be a repeat. */
+  readonly mayRepeat?: boolean;
   /** True for the frame that deletes the session: a closed one takes it too. */
   readonly closes?: boolean;
 }
@@ -29,11 +32,16 @@ export type AppendPlan =
   | { readonly kind: "append"; readonly fresh: readonly Event[] }
   | { readonly kind: "refuse"; readonly error: AppError; readonly mayBeStale: boolean };
 
-/** The plan. `header` is the session's as far as it is known. */
-export function planAppend(hot: HotSession, header: SessionHeader, request: AppendRequest): AppendPlan {
-  const repeated = request.requestId === "" ? undefined : hot.recent.frameOfRequest(request.requestId);
+/** The plan. `header` is the session's as far as it is known, `known` the ids in its log. */
+export function planAppend(
+  hot: HotSession,
+  header: SessionHeader,
+  request: AppendRequest,
+  known: KnownIds = hot.recent,
+): AppendPlan {
+  const repeated = request.requestId === "" ? undefined : known.frameOfRequest(request.requestId);
   if (repeated !== undefined) return { kind: "answerRequest", frame: repeated };
-  const fresh = request.events.filter((event) => hot.recent.frameOfEvent(event.id) === undefined);
+  const fresh = request.events.filter((event) => known.frameOfEvent(event.id) === undefined);
   if (fresh.length === 0) return { kind: "append", fresh };
   const closed = whyClosed(header);
   if (closed !== undefined && !(request.closes === true && !header.deleted))

@@ -95,13 +95,17 @@ function dropOldest(sessions: Map<string, unknown>): void {
 /** Drops the least recently used until the ids fit. */
 async function shrink(sessions: Map<string, Promise<HotSession>>, maxIds: number): Promise<void> {
   const hot = await Promise.allSettled(sessions.values());
-  let ids = hot.reduce((sum, one) => sum + (one.status === "fulfilled" ? one.value.recent.size() : 0), 0);
+  let ids = hot.reduce((sum, one) => sum + (one.status === "fulfilled" ? idsOf(one.value) : 0), 0);
   for (const one of hot) {
     if (ids <= maxIds) return;
     if (one.status !== "fulfilled") continue;
-    ids -= one.value.recent.size();
+    ids -= idsOf(one.value);
     sessions.delete(one.value.sessionId);
   }
+}
+
+function idsOf(hot: HotSession): number {
+  return hot.recent.size() + hot.older.size();
 }
 
 async function load(options: SessionCacheOptions, sessionId: string): Promise<HotSession> {

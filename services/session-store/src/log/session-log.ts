@@ -7,6 +7,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { needsBrain, type SessionHeader } from "@manyhands/core";
 import { AppError, type Clock } from "@manyhands/kit";
 import { type Event, EventSchema } from "@manyhands/protocol";
+import type { KnownIds, Recall } from "../ids/recall.ts";
 import type { EventStore } from "../store/event-store.ts";
 import { buildFrame } from "./build-frame.ts";
 import { idReused } from "./errors.ts";
@@ -36,6 +37,7 @@ export interface AppendContext {
 export interface SessionLogDeps {
   readonly store: EventStore;
   readonly cache: SessionCache;
+  readonly recall: Recall;
   readonly clock: Clock;
   /** Told after each stored frame, in no one's way. */
   onStored(stored: {
@@ -96,10 +98,11 @@ async function appendInTurn(
   let fresh = false;
   for (let round = 0; round < maxRounds; round += 1) {
     context.signal.throwIfAborted();
+    const known = await deps.recall.idsFor(hot, request);
     const header = hot.header;
     if (header === undefined) throw AppError.notFound("session", hot.sessionId);
     guard(header);
-    const plan = planAppend(hot, header, request);
+    const plan = planAppend(hot, header, request, known);
     if (plan.kind === "answerRequest") return answer(hot, header, request, await eventsOf(deps, hot, plan.frame));
     if (plan.kind === "refuse") {
       if (!plan.mayBeStale || fresh) throw plan.error;
@@ -107,11 +110,11 @@ async function appendInTurn(
       fresh = true;
       continue;
     }
-    if (plan.fresh.length === 0) return answerByIds(deps, hot, header, request);
+    if (plan.fresh.length === 0) return answerByIds(deps, hot, header, request, known);
     const stored = await storeNext(deps, hot, plan.fresh, request, context);
     if (stored) {
       if (plan.fresh.length === request.events.length) return appended(hot, plan.fresh);
-      return { ...(await answerByIds(deps, hot, header, request)), duplicate: false };
+      return { ...(await answerByIds(deps, hot, header, request, known)), duplicate: false };
     }
     await deps.cache.catchUp(hot);
     fresh = true;
@@ -138,6 +141,7 @@ async function storeNext(
   if (outcome.kind === "lost") return false;
   const { sequence = 0 } = outcome;
   absorb(hot, { ...built.message, sequence }, built);
+  deps.recall.stored(hot);
   if (hot.header !== undefined) {
     deps.onStored({
       sessionId: hot.sessionId,
@@ -171,8 +175,9 @@ async function answerByIds(
   hot: HotSession,
   header: SessionHeader,
   request: AppendRequest,
+  known: KnownIds,
 ): Promise<Appended> {
-  const numbers = new Set(request.events.flatMap((event) => hot.recent.frameOfEvent(event.id) ?? []));
+  const numbers = new Set(request.events.flatMap((event) => known.frameOfEvent(event.id) ?? []));
   const lists = await Promise.all([...numbers].map((number) => eventsOf(deps, hot, number)));
   const byId = new Map(lists.flat().map((event) => [event.id, event]));
   const events = request.events.map((wanted) => {

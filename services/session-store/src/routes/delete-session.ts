@@ -6,11 +6,12 @@ import { refuseWhileRunning } from "./archive-session.ts";
 import { appendContext, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
 
 /**
- * Writes `session.deleted`, which ends every stream, then removes all frames before it. The frame that says so stays
+ * Writes `session.deleted`, which ends every stream, then removes all frames before it and what stands
+ * beside the log. The frame that says so stays
  * as a tombstone: it keeps the id from being used again and stops a writer that still believes in an older head.
  */
 export function deleteSession(
-  deps: Pick<Deps, "log" | "cache" | "store" | "clock" | "config">,
+  deps: Pick<Deps, "log" | "cache" | "store" | "side" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.deleteSession> {
   return async (request, context) => {
     const { workspaceId, sessionId } = request;
@@ -31,6 +32,7 @@ export function deleteSession(
       appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
       (header) => refuseWhileRunning(sessionId, header),
     );
+    await deps.side.purge(sessionId);
     const removed = await deps.store.purge(sessionId);
     deps.cache.drop(sessionId);
     return { framesRemoved: BigInt(removed) };

@@ -20,12 +20,14 @@ export function emitEvents(
     rule.check(sender === "platform" || request.epoch === 0n, "epoch", "must be 0 for clients");
     rule.check(request.epoch <= BigInt(Number.MAX_SAFE_INTEGER), "epoch", "is too large");
     rule.done();
+    const mayRepeat = request.requestId !== "" || request.events.some((event) => event.id !== "");
     checkEvents(request.events, { field: "events", min: 1, max: maxEvents, sender });
     const appended = await deps.log.append(
       sessionId,
       {
         events: request.events,
         requestId: request.requestId,
+        mayRepeat,
         epoch: Number(request.epoch),
         ...(expectedPosition === undefined ? {} : { expectedPosition: Number(expectedPosition) }),
       },

@@ -17,8 +17,10 @@ export interface EventStore {
   readFromLeader(sessionId: string, frame: number, timeoutMs: number): Promise<Uint8Array | undefined>;
   /** True when anything is stored of the session, also only a tombstone. */
   exists(sessionId: string): Promise<boolean>;
-  /** Removes all frames but the newest; answers how many went. */
-  purge(sessionId: string): Promise<number>;
+  /** Number of the frame stored last, as the leader knows it; undefined when nothing is stored. Never on a hot path. */
+  lastFrame(sessionId: string): Promise<number | undefined>;
+  /** Removes all frames but the newest `keep`, 1 unless told; answers how many went. */
+  purge(sessionId: string, keep?: 0 | 1): Promise<number>;
   /** Calls back with frames of the session right after they are stored; some may be missed. */
   tail(sessionId: string, onFrame: (frame: StoredFrame) => void): Promise<() => void>;
   /** Every frame in the order of storing, history first. */

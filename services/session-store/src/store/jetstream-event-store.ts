@@ -5,6 +5,7 @@ import {
   createDirectReader,
   followLog,
   hasFrames,
+  lastFrameNumber,
   purgeSession,
   readFrameFromLeader,
   readFrames,
@@ -24,7 +25,8 @@ export function createJetStreamEventStore(bus: Bus): EventStore & { close(): voi
     readFromLeader: async (sessionId, frame, timeoutMs) =>
       (await readFrameFromLeader(bus, sessionId, frame, timeoutMs))?.payload,
     exists: (sessionId) => hasFrames(bus, sessionId, readTimeoutMs),
-    purge: (sessionId) => purgeSession(bus, sessionId, purgeTimeoutMs),
+    lastFrame: (sessionId) => lastFrameNumber(bus, sessionId, readTimeoutMs),
+    purge: (sessionId, keep) => purgeSession(bus, sessionId, purgeTimeoutMs, keep),
     tail: (sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame),
     follow: (options) => followLog(bus, options),
     available: () => bus.connected(),

@@ -39,15 +39,20 @@ export function createMemoryEventStore(): EventStore {
       await turn();
       return sessions.has(sessionId);
     },
-    async purge(sessionId) {
+    async lastFrame(sessionId) {
+      await turn();
+      return sessions.get(sessionId)?.size ? Math.max(...(sessions.get(sessionId)?.keys() ?? [])) : undefined;
+    },
+    async purge(sessionId, keep = 1) {
       await turn();
       const frames = sessions.get(sessionId) ?? new Map<number, StoredFrame>();
       const newest = Math.max(...frames.keys());
-      const gone = [...frames.values()].filter((frame) => frame.frame !== newest);
+      const gone = [...frames.values()].filter((frame) => keep === 0 || frame.frame !== newest);
       for (const frame of gone) {
         frames.delete(frame.frame);
         log.delete(frame.sequence);
       }
+      if (frames.size === 0) sessions.delete(sessionId);
       return gone.length;
     },
     async tail(sessionId, onFrame) {

@@ -2,15 +2,24 @@
 import { create } from "@bufbuild/protobuf";
 import { systemClock } from "@manyhands/kit";
 import { type Event, EventSchema, SessionCreatedSchema } from "@manyhands/protocol";
+import { createRecall } from "../ids/recall.ts";
+import { readWhole } from "../log/event-reader.ts";
 import { createSessionCache } from "../log/session-cache.ts";
 import { createSessionLog } from "../log/session-log.ts";
 import type { EventStore } from "../store/event-store.ts";
+import { createMemorySideStore } from "../store/memory-side-store.ts";
+import type { SideStore } from "../store/side-store.ts";
 import { json } from "./service.ts";
 
-/** A log as one replica has it: its own cache over the shared store. */
-export function replicaOver(store: EventStore) {
+/** A log as one replica has it: its own cache over the shared stores. */
+export function replicaOver(store: EventStore, side: SideStore = createMemorySideStore()) {
   const cache = createSessionCache({ store, startOf: () => undefined, maxSessions: 100, maxIds: 100_000 });
-  return { cache, log: createSessionLog({ store, cache, clock: systemClock, onStored: () => undefined }) };
+  const recall = createRecall({ side, readWhole: (hot, from, to) => readWhole(store, hot, from, to) });
+  return {
+    cache,
+    recall,
+    log: createSessionLog({ store, cache, recall, clock: systemClock, onStored: () => undefined }),
+  };
 }
 
 /** Bounds of an append in a test. */
