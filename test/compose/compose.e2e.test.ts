@@ -24,12 +24,14 @@ describe("docker compose", () => {
     docker = engine.docker;
     const compose = await ensureCompose(tell);
     await ensureComposeImages(docker, tell);
+    tell("the official images are there");
     // One name per checkout: what a killed run left is found and removed by the next.
     const checkout = createHash("sha256").update(rootDir).digest("hex").slice(0, 8);
     const port = await freePort();
     project = composeProject(compose, { name: `manyhands-test-${checkout}`, port, tag: `test-${checkout}` });
     await removeAll();
     await project.up(scale);
+    tell("built, up and healthy");
     address = { url: `http://127.0.0.1:${port}`, apiKey: await apiKeyOf(project), gitHost: await gatewayOf() };
   }, setUpMs);
 
@@ -126,7 +128,7 @@ describe("docker compose", () => {
 });
 
 function tell(text: string): void {
-  process.stderr.write(`compose: ${text}\n`);
+  process.stderr.write(`compose, ${(performance.now() / 1000).toFixed(0)} s: ${text}\n`);
 }
 
 function of(containers: readonly ComposeContainer[], service: string): ComposeContainer[] {
