@@ -4,10 +4,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { eventually, startNatsServer } from "@manyhands/testkit";
+import { startStores, stopStores } from "./support/bed.ts";
 import { isWhole } from "./support/check-log.ts";
 import { checkEverything } from "./support/read-back.ts";
 import { between, type RigOptions, type RigReport, type RigRow, report, seededRandom } from "./support/rig.ts";
-import { type StoreProcess, storeProcess } from "./support/store-process.ts";
 import { type Ledger, makeSessions, startWriters } from "./support/writers.ts";
 
 const writers = 8;
@@ -30,13 +30,12 @@ export default function storm(options: RigOptions): Promise<RigReport> {
 async function stormR1(options: RigOptions): Promise<RigRow> {
   const random = seededRandom(options.seed);
   const nats = await startNatsServer({ syncAlways: true });
-  const stores: StoreProcess[] = [];
+  const place = { urls: nats.url, monitorUrl: nats.monitorUrl, replicas: 1 };
+  const stores = await startStores(place, 2).catch(async (error: unknown) => {
+    await nats.stop();
+    throw error;
+  });
   try {
-    for (let number = 0; number < 2; number += 1) {
-      const store = await storeProcess({ MH_NATS_URL: nats.url, MH_NATS_MONITOR_URL: nats.monitorUrl });
-      stores.push(store);
-      await store.start();
-    }
     const addresses = stores.map((store) => store.address);
     const load = startWriters({
       addresses,
@@ -48,11 +47,12 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
       ...stores.map((store, n) => ({ name: `store${n}`, kill9: () => store.kill9(), revive: () => store.start() })),
       { name: "nats", kill9: () => nats.kill9(), revive: () => nats.restart() },
     ];
+    const output = () => stores.map((store) => store.output().slice(-4000)).join("\n");
     const kills = new Map<string, number>();
     try {
       for (let run = 0; run < options.runs; run += 1) {
         options.signal.throwIfAborted();
-        await progressSince(load.ledger, load.ledger.ackedAtMs.length);
+        await progressSince(load.ledger, load.ledger.ackedAtMs.length, output);
         await sleep(between(random, 0, 700));
         const victim = victims[between(random, 0, victims.length - 1)];
         if (victim === undefined) throw new Error("nobody to kill");
@@ -60,12 +60,14 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
         await victim.kill9();
         kills.set(victim.name, (kills.get(victim.name) ?? 0) + 1);
         victim.reviving = sleep(between(random, 0, 400)).then(() => victim.revive());
-        victim.reviving.catch(() => undefined); // told when it is waited for
+        victim.reviving.catch((error: unknown) =>
+          options.progress(`storm: ${victim.name} does not come up: ${String(error)}`),
+        );
         if (run % 10 === 9)
           options.progress(`storm: ${run + 1} kills, ${load.ledger.acknowledged.length} events acknowledged`);
       }
       await Promise.all(victims.map((victim) => victim.reviving));
-      await progressSince(load.ledger, load.ledger.ackedAtMs.length);
+      await progressSince(load.ledger, load.ledger.ackedAtMs.length, output);
     } finally {
       await load.stop();
     }
@@ -78,12 +80,17 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
       ...findings,
     };
   } finally {
-    await Promise.all(stores.map((store) => store.stop()));
+    await stopStores(stores);
     await nats.stop();
   }
 }
 
 /** Waits until a few more appends are acknowledged: a fault upon a dead system proves nothing. */
-async function progressSince(ledger: Ledger, before: number): Promise<void> {
-  await eventually(() => ledger.ackedAtMs.length > before + writers, { timeoutMs: progressMs, everyMs: 10 });
+async function progressSince(ledger: Ledger, before: number, output: () => string): Promise<void> {
+  try {
+    await eventually(() => ledger.ackedAtMs.length > before + writers, { timeoutMs: progressMs, everyMs: 10 });
+  } catch (error) {
+    const met = JSON.stringify({ wrong: ledger.wrongAnswers, retried: [...ledger.retried] });
+    throw new Error(`appends do not go on; writers met ${met}; the services said:\n${output()}`, { cause: error });
+  }
 }
