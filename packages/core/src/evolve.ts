@@ -20,7 +20,9 @@ import {
 /** The state after one more event. */
 export function evolve(state: State, event: SessionEvent | UnknownEvent): State {
   const head = event.position + 1;
-  if (isUnknownEvent(event) || state.phase === "closed") return { ...state, head };
+  if (isUnknownEvent(event)) return { ...state, head };
+  if (state.phase === "closed")
+    return event.type === "session.forked" ? reborn(state.epoch, event) : { ...state, head };
   if (state.phase === "unborn") return event.type === "session.created" ? born(event) : { ...state, head };
   if (isClosing(event.type)) return { phase: "closed", head, epoch: state.epoch };
   const woken = needsBrain(event.type) ? becomeRunning(state, event.at) : state;
@@ -98,7 +100,7 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
   }
 }
 
-function born(event: EventOf<"session.created">): LivingState {
+function born(event: EventOf<"session.created" | "session.forked">): LivingState {
   return {
     ...beginning(event),
     phase: "resting",
@@ -109,6 +111,11 @@ function born(event: EventOf<"session.created">): LivingState {
     iterations: 0,
     toolCalls: 0,
   };
+}
+
+/** A closed session's history goes on elsewhere; what its end left open, the transcript fills in. */
+function reborn(epoch: number, event: EventOf<"session.forked">): LivingState {
+  return { ...born(event), epoch: Math.max(epoch, event.epoch) };
 }
 
 /** What a session begins with, anew or as a fork. */

@@ -58,11 +58,14 @@ export async function* readEvents(store: EventStore, hot: HotSession, query: Rea
 export async function readWhole(store: EventStore, hot: HotSession, from: number, to: number): Promise<Frame[]> {
   const stored = await store.read(hot.sessionId, range(from, to));
   const frames = stored.map((one) => ({ number: one.frame, frame: decodeFrame(one) }));
-  for (const one of frames) hot.index.note(one.number, Number(one.frame.firstPosition));
+  for (const one of frames) {
+    hot.index.note(one.number, Number(one.frame.firstPosition));
+    if (one.number < hot.ownFrom) one.frame.requestId = ""; // was said to the session this one was forked from
+  }
   if (frames.length === to - from) return contiguous(hot.sessionId, frames);
   const have = new Set(frames.map((one) => one.number));
   const missing = range(from, to).find((number) => !have.has(number)) ?? from;
-  throw await explainHole(store, hot.sessionId, missing);
+  throw await explainHole(store, hot, missing);
 }
 
 /** The frames, each beginning where the one before ends; else damage. */
@@ -76,11 +79,12 @@ function contiguous(sessionId: string, frames: readonly { readonly number: numbe
 }
 
 /** A replica may lag, a session may be deleted under the reader; anything else is damage. */
-async function explainHole(store: EventStore, sessionId: string, frame: number): Promise<AppError> {
+async function explainHole(store: EventStore, hot: HotSession, frame: number): Promise<AppError> {
+  const { sessionId, ownFrom } = hot;
   if ((await store.readFromLeader(sessionId, frame, leaderTimeoutMs)) !== undefined) {
     return AppError.unavailable("UNAVAILABLE", "a replica of the log lags behind");
   }
-  if ((await store.readFromLeader(sessionId, 0, leaderTimeoutMs)) === undefined) {
+  if ((await store.readFromLeader(sessionId, ownFrom, leaderTimeoutMs)) === undefined) {
     return AppError.notFound("session", sessionId);
   }
   return logDamaged(sessionId, frame, "it is missing");
@@ -98,7 +102,7 @@ function lastPosition(frames: readonly Frame[]): number {
 }
 
 /** A frame at or a little before the one that holds the position: anchors first, then a few probes at a time. */
-async function locate(store: EventStore, hot: HotSession, position: number): Promise<number> {
+export async function locate(store: EventStore, hot: HotSession, position: number): Promise<number> {
   for (let round = 0; round < 40; round += 1) {
     const { from, behind } = hot.index.around(position);
     const end = behind?.frame ?? hot.nextFrame;

@@ -16,6 +16,8 @@ import { createRecentIds, type RecentIds } from "./recent-ids.ts";
 /** A session in memory. */
 export interface HotSession {
   readonly sessionId: string;
+  /** Number of its own first frame; those below are shared with the session it was forked from. */
+  readonly ownFrom: number;
   header: SessionHeader | undefined;
   /** Number of the next frame. */
   nextFrame: number;
@@ -32,9 +34,10 @@ export interface HotSession {
 const maxWaitingAppends = 256;
 
 /** A session of which nothing is known yet, or whose header was folded elsewhere up to a frame. */
-export function createHotSession(sessionId: string): HotSession {
+export function createHotSession(sessionId: string, ownFrom = 0): HotSession {
   return {
     sessionId,
+    ownFrom,
     header: undefined,
     nextFrame: 0,
     lastHash: new Uint8Array(),
@@ -43,6 +46,12 @@ export function createHotSession(sessionId: string): HotSession {
     index: createFrameIndex(),
     appends: createMutex(maxWaitingAppends),
   };
+}
+
+/** Takes the ids of a frame in. Request ids of shared frames were said to the other session. */
+export function noteIds(hot: HotSession, number: number, frame: Frame): void {
+  hot.index.note(number, Number(frame.firstPosition));
+  hot.recent.add(number, number < hot.ownFrom ? "" : frame.requestId, frame.events);
 }
 
 /** SHA-256 of stored bytes. */
@@ -93,8 +102,7 @@ export function absorb(
   const frame = built?.frame ?? decodeFrame(stored);
   assertContinues(hot, stored.frame, frame);
   hot.header = built?.header ?? foldFrame(hot.header, frame);
-  hot.index.note(stored.frame, Number(frame.firstPosition));
-  hot.recent.add(stored.frame, frame.requestId, frame.events);
+  noteIds(hot, stored.frame, frame);
   hot.lastHash = hashOf(stored.payload);
   hot.nextFrame = stored.frame + 1;
   return true;

@@ -7,7 +7,7 @@ import type { SessionHeader } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import type { EventStore, StoredFrame } from "../store/event-store.ts";
 import { logDamaged } from "./errors.ts";
-import { absorb, createHotSession, decodeFrame, type HotSession, hashOf } from "./hot-session.ts";
+import { absorb, createHotSession, decodeFrame, foldFrame, type HotSession, hashOf, noteIds } from "./hot-session.ts";
 import { recentFrames } from "./recent-ids.ts";
 
 /** Where a fold may start instead of at frame 0: what the index of sessions has folded already. */
@@ -21,6 +21,8 @@ export interface SessionCacheOptions {
   readonly store: EventStore;
   /** What is known of a session already; undefined when nothing is. */
   startOf(sessionId: string): FoldStart | undefined;
+  /** Number of the session's own first frame; without this, no session shares history. */
+  ownFrom?(sessionId: string): Promise<number>;
   readonly maxSessions: number;
   /** Event and request ids held over all sessions. */
   readonly maxIds: number;
@@ -109,28 +111,54 @@ function idsOf(hot: HotSession): number {
 }
 
 async function load(options: SessionCacheOptions, sessionId: string): Promise<HotSession> {
-  const hot = (await resume(options, sessionId)) ?? createHotSession(sessionId);
+  const ownFrom = (await options.ownFrom?.(sessionId)) ?? 0;
+  const hot =
+    (await resume(options, sessionId, ownFrom)) ??
+    (ownFrom === 0 ? createHotSession(sessionId) : await beginFork(options.store, sessionId, ownFrom));
   await catchUp(options.store, hot);
   if (hot.header === undefined || hot.header.deleted) throw AppError.notFound("session", sessionId);
   return hot;
 }
 
 /** Continues a header that was folded elsewhere: reads back only the window in which repeats are recognised. */
-async function resume(options: SessionCacheOptions, sessionId: string): Promise<HotSession | undefined> {
+async function resume(
+  options: SessionCacheOptions,
+  sessionId: string,
+  ownFrom: number,
+): Promise<HotSession | undefined> {
   const start = options.startOf(sessionId);
   if (start === undefined || start.nextFrame === 0) return undefined;
   const first = Math.max(0, start.nextFrame - recentFrames);
   const frames = await options.store.read(sessionId, range(first, start.nextFrame));
   const last = frames.at(-1);
   if (frames.length !== start.nextFrame - first || last === undefined) return undefined; // purged, or a lagging replica
-  const hot = createHotSession(sessionId);
-  for (const stored of frames) {
-    const frame = decodeFrame(stored);
-    hot.index.note(stored.frame, Number(frame.firstPosition));
-    hot.recent.add(stored.frame, frame.requestId, frame.events);
-  }
+  const hot = createHotSession(sessionId, ownFrom);
+  for (const stored of frames) noteIds(hot, stored.frame, decodeFrame(stored));
   hot.header = start.header;
   hot.nextFrame = start.nextFrame;
+  hot.lastHash = hashOf(last.payload);
+  return hot;
+}
+
+/** Begins at a fork's own first frame, which says all that a header needs; reads back only the window of ids. */
+async function beginFork(store: EventStore, sessionId: string, ownFrom: number): Promise<HotSession> {
+  const hot = createHotSession(sessionId, ownFrom);
+  const numbers = range(Math.max(0, ownFrom - recentFrames), ownFrom + 1);
+  const frames = await store.read(sessionId, numbers);
+  const last = frames.at(-1);
+  const before = frames.at(-2);
+  if (last?.frame !== ownFrom) return hot; // deleted: catching up finds the tombstone or nothing
+  if (frames.length !== numbers.length || before === undefined) {
+    const have = new Set(frames.map((one) => one.frame));
+    throw logDamaged(sessionId, numbers.find((number) => !have.has(number)) ?? 0, "it is missing");
+  }
+  const first = decodeFrame(last);
+  if (Buffer.compare(first.previousHash, hashOf(before.payload)) !== 0) {
+    throw logDamaged(sessionId, ownFrom, "it does not carry the hash of the frame before");
+  }
+  for (const stored of frames) noteIds(hot, stored.frame, decodeFrame(stored));
+  hot.header = foldFrame(undefined, first);
+  hot.nextFrame = ownFrom + 1;
   hot.lastHash = hashOf(last.payload);
   return hot;
 }

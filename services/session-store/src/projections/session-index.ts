@@ -3,17 +3,20 @@
  * live. Only for lists and as a start of folds; never asked whether something is true. Memory per session is one header
  * (agents and environments that are equal are kept once). A snapshot that spares reading the history comes later.
  */
-import { isClosed, type JsonObject, type SessionHeader } from "@manyhands/core";
+import { isClosed, isId, type JsonObject, type SessionHeader } from "@manyhands/core";
 import { type Logger, retry } from "@manyhands/kit";
 import { decodeFrame, foldFrame } from "../log/hot-session.ts";
 import type { FoldStart } from "../log/session-cache.ts";
 import type { EventStore, LogFollower, StoredFrame } from "../store/event-store.ts";
+import { sharedBelow } from "../store/shared-history.ts";
 import { createIntern } from "./intern.ts";
 
 /** One session in a list. */
 export interface IndexedSession {
   readonly sessionId: string;
   readonly header: SessionHeader;
+  /** Number of frames shared with the session it was forked from, or with the carrier of an imported one. */
+  readonly shared: number;
 }
 
 /** The index. */
@@ -36,6 +39,7 @@ export interface SessionIndex {
 
 interface Entry {
   readonly sessionId: string;
+  readonly shared: number;
   header: SessionHeader;
   nextFrame: number;
 }
@@ -64,14 +68,16 @@ export async function createSessionIndex(
   };
 
   const take = (stored: StoredFrame) => {
+    if (!isId("session", stored.sessionId)) return; // the carrier of an imported session
     const entry = entries.get(stored.sessionId);
-    const expected = entry?.nextFrame ?? 0;
+    const expected = entry === undefined ? 0 : entry.nextFrame - entry.shared;
     if (stored.frame < expected) return; // delivered twice after a reconnect
     if (stored.frame > expected) {
       if (entry !== undefined) forget(entry); // a hole: whoever opens the session will find and report it
       return;
     }
-    const header = foldFrame(entry?.header, decodeFrame(stored));
+    const frame = decodeFrame(stored);
+    const header = foldFrame(entry?.header, frame);
     if (header === undefined) return;
     if (header.deleted) {
       onDeleted(stored.sessionId);
@@ -79,9 +85,10 @@ export async function createSessionIndex(
       return;
     }
     const compact = { ...header, agent: internJson(header.agent), environment: internJson(header.environment) };
-    const next = entry ?? { sessionId: stored.sessionId, header: compact, nextFrame: 0 };
+    const shared = entry?.shared ?? sharedBelow(frame)?.frames ?? 0;
+    const next = entry ?? { sessionId: stored.sessionId, shared, header: compact, nextFrame: 0 };
     next.header = compact;
-    next.nextFrame = stored.frame + 1;
+    next.nextFrame = shared + stored.frame + 1;
     if (entry === undefined) insert(workspaces, next);
     entries.set(stored.sessionId, next);
     const works = !isClosed(compact) && (compact.status === "running" || compact.status === "rescheduling");

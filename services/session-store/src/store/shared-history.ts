@@ -8,17 +8,22 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { isId } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import { type Frame, FrameSchema } from "@manyhands/protocol";
-import type { EventStore, StoredFrame } from "./event-store.ts";
+import type { EventStore, FrameToAppend, StoredFrame } from "./event-store.ts";
 
 /** Forks of forks, at most. */
 export const maxForkDepth = 64;
 
 /** A store of shared histories. Numbers in appends, reads and tails count shared frames too; `follow` tells stored ones. */
 export interface SharedHistoryStore extends EventStore {
-  /** Number of the first frame that is the session's own: 0 unless it shares history. */
-  ownFrom(sessionId: string): Promise<number>;
-  /** How many forks the session is away from a session that shares nothing. */
-  forkDepth(sessionId: string): Promise<number>;
+  /** Who keeps the frames: the session itself first, then whoever keeps those below its own, down to frame 0. */
+  keepers(sessionId: string): Promise<readonly Keeper[]>;
+}
+
+/** A session, or the carrier of an imported one, that keeps frames of a history. */
+export interface Keeper {
+  readonly sessionId: string;
+  /** Number of the first frame it keeps. */
+  readonly from: number;
 }
 
 /** What lies below a session's own frames. */
@@ -93,12 +98,21 @@ export function withSharedHistory(store: EventStore): SharedHistoryStore {
     throw tooDeep(sessionId);
   };
 
+  const appendShifted = async (frame: FrameToAppend, timeoutMs: number, shared: Shared | undefined) => {
+    // A first frame says itself where it stands; for every other one the session's first frame does.
+    const own = sharedIn(frame.payload);
+    const isFirst = frame.frame === own.frames;
+    const { frames } = shared ?? (isFirst ? own : await sharedOf(frame.sessionId));
+    const outcome = await store.append({ ...frame, frame: frame.frame - frames }, timeoutMs);
+    if (outcome.kind === "stored" && isFirst) remember(frame.sessionId, own);
+    return outcome;
+  };
+
   return {
     append(frame, timeoutMs) {
-      // A first frame says itself where it stands; of every other the session was read before.
-      const shared = known(frame.sessionId) ?? (frame.frame === 0 ? nothing : undefined);
-      if (shared !== undefined) return store.append({ ...frame, frame: frame.frame - shared.frames }, timeoutMs);
-      return appendAfter(store, frame, sharedIn(frame.payload), () => sharedOf(frame.sessionId), timeoutMs);
+      const shared = known(frame.sessionId);
+      if (shared?.frames === 0) return store.append(frame, timeoutMs);
+      return appendShifted(frame, timeoutMs, shared);
     },
     read: (sessionId, frames) => read(sessionId, frames),
     readFromLeader,
@@ -115,27 +129,17 @@ export function withSharedHistory(store: EventStore): SharedHistoryStore {
     follow: (options) => store.follow(options),
     available: () => store.available(),
     onReconnect: (listener) => store.onReconnect(listener),
-    ownFrom: async (sessionId) => (await sharedOf(sessionId)).frames,
-    async forkDepth(sessionId) {
-      let at = await sharedOf(sessionId);
-      let depth = 0;
-      for (; at.frames > 0 && depth <= maxForkDepth; depth += 1) at = await sharedOf(at.keeper);
-      return depth;
+    async keepers(sessionId) {
+      const keepers: Keeper[] = [];
+      for (let at = sessionId; keepers.length <= maxForkDepth; ) {
+        const shared = await sharedOf(at);
+        keepers.push({ sessionId: at, from: shared.frames });
+        if (shared.frames === 0) return keepers;
+        at = shared.keeper;
+      }
+      throw tooDeep(sessionId);
     },
   };
-}
-
-/** Appends where nothing is remembered of the session: the frame itself may be the first of a fork. */
-async function appendAfter(
-  store: EventStore,
-  frame: Parameters<EventStore["append"]>[0],
-  own: Shared,
-  sharedOf: () => Promise<Shared>,
-  timeoutMs: number,
-) {
-  const isFirst = own.frames > 0 && own.frames === frame.frame;
-  const { frames } = isFirst ? own : await sharedOf();
-  return store.append({ ...frame, frame: frame.frame - frames }, timeoutMs);
 }
 
 function sharedIn(payload: Uint8Array): Shared {

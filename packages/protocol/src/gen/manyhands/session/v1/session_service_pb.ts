@@ -677,7 +677,8 @@ export type GetEventsRequest = Message<"manyhands.session.v1.GetEventsRequest"> 
   createdBefore?: Timestamp | undefined;
 
   /**
-   * Put big outputs back into their events, up to 6 MiB in one answer; what does not fit stays short (see GetBlob).
+   * Put big outputs back into their events, as far as an answer of 7 MiB can hold them; what does not fit stays short
+   * (see GetBlob).
    *
    * @generated from field: bool include_blobs = 14;
    */
@@ -1399,7 +1400,8 @@ export const SessionService: GenService<{
    * every read, watch and proof runs through the fork point as if the session had always been one. It starts idle with
    * the origin's present agent, environment, resources and settings, and without its hands; a tool use that was under
    * way is answered by the next brain as of unknown outcome. Event ids of the shared part are known to the fork,
-   * request ids are not. Archived sessions can be forked below the event that archived them.
+   * request ids are not. A fork of an archived session is not archived. Chains of more than 64 forks
+   * are refused (FAILED_PRECONDITION, FORK_TOO_DEEP).
    *
    * @generated from rpc manyhands.session.v1.SessionService.ForkSession
    */
