@@ -14,6 +14,7 @@ import {
 } from "@manyhands/bus";
 import { type Clock, type ReadyCheck, type Shell, systemClock } from "@manyhands/kit";
 import type { Delta } from "@manyhands/protocol";
+import { type Blobs, createBlobs } from "./blobs/blobs.ts";
 import type { Config } from "./config.ts";
 import { createRecall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
@@ -23,6 +24,8 @@ import { createSessionIndex, type SessionIndex } from "./projections/session-ind
 import type { EventStore } from "./store/event-store.ts";
 import { createJetStreamEventStore } from "./store/jetstream-event-store.ts";
 import { createJetStreamSideStore } from "./store/jetstream-side-store.ts";
+import { type SharedHistoryStore, withSharedHistory } from "./store/shared-history.ts";
+import { withSharedSides } from "./store/shared-sides.ts";
 import type { SideStore } from "./store/side-store.ts";
 import { createWaker, type WakeRequest, type Waker } from "./wakes/waker.ts";
 
@@ -30,9 +33,11 @@ import { createWaker, type WakeRequest, type Waker } from "./wakes/waker.ts";
 export interface Deps {
   readonly config: Config;
   readonly clock: Clock;
-  readonly store: EventStore;
+  readonly store: SharedHistoryStore;
   /** What belongs to sessions but not into frames. */
   readonly side: SideStore;
+  /** Big outputs. */
+  readonly blobs: Blobs;
   readonly cache: SessionCache;
   readonly log: SessionLog;
   readonly index: SessionIndex;
@@ -75,15 +80,17 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   lifecycle.onStop("bus", () => bus.close());
   await selfCheck(bus, config, shell);
   const jetstream = createJetStreamEventStore(bus);
-  const store = overrides.store ?? jetstream;
+  const store = withSharedHistory(overrides.store ?? jetstream);
   lifecycle.onStop("event store", () => jetstream.close());
-  const side = createJetStreamSideStore(bus);
-  lifecycle.onStop("side store", () => side.close());
+  const ownSide = createJetStreamSideStore(bus);
+  lifecycle.onStop("side store", () => ownSide.close());
+  const side = withSharedSides(ownSide, store);
 
   let index: SessionIndex | undefined;
   const cache = createSessionCache({
     store,
     startOf: (sessionId) => index?.startOf(sessionId),
+    ownFrom: async (sessionId) => (await store.keepers(sessionId))[0]?.from ?? 0,
     maxSessions: config.log.maxHotSessions,
     maxIds: config.log.maxHotIds,
   });
@@ -107,11 +114,13 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     logger: logger.child({ part: "recall" }),
   });
   lifecycle.onStop("recall", () => recall.settled());
+  const blobs = createBlobs(side);
   let lastStored = 0;
   const log = createSessionLog({
     store,
     cache,
     recall,
+    blobs,
     clock,
     onStored({ sessionId, header, sequence, wake, traceparent }) {
       lastStored = Math.max(lastStored, sequence ?? 0);
@@ -123,6 +132,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     clock,
     store,
     side,
+    blobs,
     cache,
     log,
     index: following,

@@ -8,6 +8,7 @@ import { createSession } from "./routes/create-session.ts";
 import { deleteSession } from "./routes/delete-session.ts";
 import { emitEvents } from "./routes/emit-events.ts";
 import { environmentHandlers } from "./routes/environments.ts";
+import { getBlob } from "./routes/get-blob.ts";
 import { getEvents } from "./routes/get-events.ts";
 import { getSession } from "./routes/get-session.ts";
 import { listSessions } from "./routes/list-sessions.ts";
@@ -25,6 +26,7 @@ export function services(deps: Deps): Implemented[] {
       archiveSession: archiveSession(deps),
       deleteSession: deleteSession(deps),
       emitEvents: emitEvents(deps),
+      getBlob: getBlob(deps),
       getEvents: getEvents(deps),
       watchEvents: watchEvents(deps),
     }),

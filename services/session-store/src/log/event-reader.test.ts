@@ -110,8 +110,8 @@ it("tells a deleted session from damage when frames are gone", async () => {
 it("bounds hot sessions by number and by ids", async () => {
   const store = createMemoryEventStore();
   const cache = createSessionCache({ store, startOf: () => undefined, maxSessions: 50, maxIds: 20 });
-  const { recall } = replicaOver(store);
-  const log = createSessionLog({ store, cache, recall, clock: systemClock, onStored: () => undefined });
+  const { recall, blobs } = replicaOver(store);
+  const log = createSessionLog({ store, cache, recall, blobs, clock: systemClock, onStored: () => undefined });
   for (let n = 0; n < 100; n += 1) await log.create(`sesn_${n}`, append(created()), within());
   expect(cache.size()).toBeLessThanOrEqual(50);
   for (let n = 0; n < 200; n += 1) await cache.current(`sesn_${n % 100}`);

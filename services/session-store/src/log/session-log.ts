@@ -7,9 +7,10 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { needsBrain, type SessionHeader } from "@manyhands/core";
 import { AppError, type Clock } from "@manyhands/kit";
 import { type Event, EventSchema } from "@manyhands/protocol";
+import type { Blobs } from "../blobs/blobs.ts";
 import type { KnownIds, Recall } from "../ids/recall.ts";
 import type { EventStore } from "../store/event-store.ts";
-import { buildFrame } from "./build-frame.ts";
+import { type BuiltFrame, buildFrame } from "./build-frame.ts";
 import { idReused } from "./errors.ts";
 import { absorb, createHotSession, decodeFrame, type HotSession } from "./hot-session.ts";
 import { type AppendRequest, planAppend } from "./plan-append.ts";
@@ -38,6 +39,7 @@ export interface SessionLogDeps {
   readonly store: EventStore;
   readonly cache: SessionCache;
   readonly recall: Recall;
+  readonly blobs: Pick<Blobs, "keep">;
   readonly clock: Clock;
   /** Told after each stored frame, in no one's way. */
   onStored(stored: {
@@ -53,6 +55,8 @@ export interface SessionLogDeps {
 export interface SessionLog {
   /** Writes frame 0. The same `requestId` answers with what is there; another session under the id is a conflict. */
   create(sessionId: string, request: AppendRequest, context: AppendContext): Promise<Appended>;
+  /** Stores a first frame that was made elsewhere, as forks are. False when there is a frame already. */
+  begin(built: BuiltFrame, context: AppendContext): Promise<boolean>;
   /** Appends one frame to an existing session. `guard` may refuse by the header, and is asked again when it moved. */
   append(
     sessionId: string,
@@ -75,9 +79,19 @@ const maxRounds = 64;
 export function createSessionLog(deps: SessionLogDeps): SessionLog {
   return {
     create: (sessionId, request, context) => createSession(deps, sessionId, request, context),
+    async begin({ header, message }, { deadlineMs }) {
+      const outcome = await storeFrame(deps.store, message, { deadlineMs, clock: deps.clock });
+      if (outcome.kind === "lost") return false;
+      const { sequence } = outcome;
+      const stored = { sessionId: message.sessionId, wake: false, ...(sequence === undefined ? {} : { sequence }) };
+      if (header !== undefined) deps.onStored({ ...stored, header });
+      return true;
+    },
     async append(sessionId, request, context, guard) {
       const hot = await deps.cache.open(sessionId);
-      return hot.appends.run(() => appendInTurn(deps, hot, request, context, guard), context.signal);
+      if (hot.header !== undefined) guard?.(hot.header); // before anything is kept for a caller who may not
+      const kept = { ...request, events: await deps.blobs.keep(sessionId, request.events) };
+      return hot.appends.run(() => appendInTurn(deps, hot, kept, context, guard), context.signal);
     },
     async remove(sessionId, request, context, guard) {
       const hot = await deps.cache.open(sessionId);
@@ -201,8 +215,8 @@ function sameContent(a: Event, b: Event | undefined): boolean {
 }
 
 function contentOf(event: Event): Uint8Array {
-  const { type, payload, sessionThreadId } = event;
-  return toBinary(EventSchema, create(EventSchema, { type, payload, sessionThreadId }));
+  const { type, payload, sessionThreadId, blobs } = event;
+  return toBinary(EventSchema, create(EventSchema, { type, payload, sessionThreadId, blobs }));
 }
 
 async function createSession(

@@ -32,7 +32,10 @@ export function checkEvents(
   const ids = events.map((event) => event.id).filter((id) => id !== "");
   if (new Set(ids).size !== ids.length) problems.push({ field, description: "must not hold the same id twice" });
   if (problems.length > 0) throw AppError.invalid(problems);
-  for (const event of events) if (event.id === "") event.id = newId("sevt");
+  for (const event of events) {
+    if (event.id === "") event.id = newId("sevt");
+    event.blobs = []; // what is kept beside the log is not for senders to say
+  }
 }
 
 function problemsOf(event: Event, field: string, sender: Sender): FieldViolation[] {

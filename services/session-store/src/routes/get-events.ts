@@ -12,7 +12,7 @@ const defaultPageSize = 1000;
 const maxNeighbours = 1000;
 const unbounded = Number.POSITIVE_INFINITY;
 
-type Reader = Pick<Deps, "cache" | "store">;
+type Reader = Pick<Deps, "cache" | "store" | "blobs">;
 type Page = { events: Event[]; next?: number };
 
 /** Any slice of the log. */
@@ -28,8 +28,9 @@ export function getEvents(deps: Reader): MethodHandler<typeof SessionService.met
     const page = await readSlice(deps, hot, request, { size, head, cursor: cursor?.map(Number) }, context.signal);
     // A first page fixes where the slice ends, so that later pages are of the same slice.
     const end = cursor === undefined ? head : Number(cursor[1]);
+    const { events } = page;
     return {
-      events: page.events,
+      events: request.includeBlobs ? await deps.blobs.restore(request.sessionId, events) : events,
       nextPageToken: page.next === undefined ? "" : encodePageToken(query, [page.next, end]),
       headPosition: BigInt(head),
     };

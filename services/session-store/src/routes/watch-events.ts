@@ -11,7 +11,7 @@ const defaultHeartbeatMs = 15_000;
 
 /** History, then live. */
 export function watchEvents(
-  deps: Pick<Deps, "cache" | "store" | "deltas" | "config">,
+  deps: Pick<Deps, "cache" | "store" | "blobs" | "deltas" | "config">,
 ): MethodHandler<typeof SessionService.method.watchEvents> {
   return async function* (request, context) {
     const rule = rules();
@@ -33,7 +33,11 @@ export function watchEvents(
       },
       context.signal,
     );
-    for await (const item of items) yield toWire(item);
+    for await (const item of items) {
+      if (item.kind !== "event" || !request.includeBlobs) yield toWire(item);
+      else
+        for (const event of await deps.blobs.restore(request.sessionId, [item.event])) yield toWire({ ...item, event });
+    }
   };
 }
 

@@ -2,24 +2,33 @@
 import { create } from "@bufbuild/protobuf";
 import { systemClock } from "@manyhands/kit";
 import { type Event, EventSchema, SessionCreatedSchema } from "@manyhands/protocol";
+import { createBlobs } from "../blobs/blobs.ts";
 import { createRecall } from "../ids/recall.ts";
 import { readWhole } from "../log/event-reader.ts";
 import { createSessionCache } from "../log/session-cache.ts";
 import { createSessionLog } from "../log/session-log.ts";
 import type { EventStore } from "../store/event-store.ts";
 import { createMemorySideStore } from "../store/memory-side-store.ts";
+import { withSharedHistory } from "../store/shared-history.ts";
+import { withSharedSides } from "../store/shared-sides.ts";
 import type { SideStore } from "../store/side-store.ts";
 import { json } from "./service.ts";
 
 /** A log as one replica has it: its own cache over the shared stores. */
-export function replicaOver(store: EventStore, side: SideStore = createMemorySideStore()) {
-  const cache = createSessionCache({ store, startOf: () => undefined, maxSessions: 100, maxIds: 100_000 });
+export function replicaOver(inner: EventStore, ownSide: SideStore = createMemorySideStore()) {
+  const store = withSharedHistory(inner);
+  const side = withSharedSides(ownSide, store);
+  const cache = createSessionCache({
+    store,
+    startOf: () => undefined,
+    ownFrom: async (sessionId) => (await store.keepers(sessionId))[0]?.from ?? 0,
+    maxSessions: 100,
+    maxIds: 100_000,
+  });
   const recall = createRecall({ side, readWhole: (hot, from, to) => readWhole(store, hot, from, to) });
-  return {
-    cache,
-    recall,
-    log: createSessionLog({ store, cache, recall, clock: systemClock, onStored: () => undefined }),
-  };
+  const blobs = createBlobs(side);
+  const log = createSessionLog({ store, cache, recall, blobs, clock: systemClock, onStored: () => undefined });
+  return { cache, recall, blobs, log };
 }
 
 /** Bounds of an append in a test. */
