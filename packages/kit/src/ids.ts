@@ -52,19 +52,40 @@ export function idTimeMs(id: string): number | undefined {
   return Number(value >> 80n);
 }
 
+/** Random bytes are drawn in pools: one call for each id would cost more than all the rest of it. */
+const pool = Buffer.alloc(8 * 512);
+let used = pool.length;
+
+function random64(): bigint {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += 8;
+  return pool.readBigUInt64BE(used - 8);
+}
+
 function uuidV7(timeMs: number, counter: number): bigint {
-  const random = randomFillSync(Buffer.alloc(8)).readBigUInt64BE() & 0x3fff_ffff_ffff_ffffn;
+  const random = random64() & 0x3fff_ffff_ffff_ffffn;
   const version = 0x7n;
   const variant = 0b10n;
   return (BigInt(timeMs) << 80n) | (version << 76n) | (BigInt(counter) << 64n) | (variant << 62n) | random;
 }
 
+/** 58^8 fits a plain number, so that eight digits are had for one division of the long one. */
+const CHUNK_DIGITS = 8;
+const CHUNK = 58n ** 8n;
+
 function base58(value: bigint): string {
   let rest = value;
   let text = "";
-  for (let digit = 0; digit < ID_DIGITS; digit += 1) {
-    text = BASE58.charAt(Number(rest % 58n)) + text;
-    rest /= 58n;
+  while (text.length < ID_DIGITS) {
+    let chunk = Number(rest % CHUNK);
+    rest /= CHUNK;
+    for (let digit = 0; digit < CHUNK_DIGITS && text.length < ID_DIGITS; digit += 1) {
+      text = BASE58.charAt(chunk % 58) + text;
+      chunk = Math.floor(chunk / 58);
+    }
   }
   return text;
 }

@@ -20,7 +20,10 @@ export type Logger = {
   readonly info: LogMethod;
   readonly debug: LogMethod;
   readonly trace: LogMethod;
-  /** A logger that adds fields to each line; one per subsystem or request. */
+  /**
+   * A logger that adds fields to each line; one per subsystem or request. It costs nothing until something is logged:
+   * only then are the fields read, so they must not change.
+   */
   child(fields: object): Logger;
   /** Waits until what was logged has been handed to the destination. */
   flush(): void;
@@ -61,17 +64,30 @@ export function silentLogger(): Logger {
 type Pino = PinoLogger;
 type Level = Exclude<LogLevel, "silent">;
 
+const LEVELS: readonly Level[] = ["fatal", "error", "warn", "info", "debug", "trace"];
+
 /** Redaction happens here and not in pino's own `redact`, which knows paths but not shapes, causes or wrappers. */
-function wrap(inner: Pino): Logger {
+function wrap(pino: Pino): Logger {
+  const enabled = new Set(LEVELS.filter((level) => pino.isLevelEnabled(level)));
+  return loggerOf(enabled, () => pino);
+}
+
+/** Levels never change after the start, so children share them and need no pino of their own until they log. */
+function loggerOf(enabled: ReadonlySet<Level>, open: () => Pino): Logger {
+  let opened: Pino | undefined;
+  const inner = () => {
+    opened ??= open();
+    return opened;
+  };
   const at = (level: Level): LogMethod => {
     return (first: object | string, message?: string) => {
-      if (!inner.isLevelEnabled(level)) {
+      if (!enabled.has(level)) {
         return;
       }
       if (typeof first === "string") {
-        inner[level](redactText(first));
+        inner()[level](redactText(first));
       } else {
-        inner[level](clean(first), message === undefined ? undefined : redactText(message));
+        inner()[level](clean(first), message === undefined ? undefined : redactText(message));
       }
     };
   };
@@ -82,8 +98,8 @@ function wrap(inner: Pino): Logger {
     info: at("info"),
     debug: at("debug"),
     trace: at("trace"),
-    child: (fields) => wrap(inner.child(clean(fields))),
-    flush: () => inner.flush(),
+    child: (fields) => loggerOf(enabled, () => inner().child(clean(fields))),
+    flush: () => inner().flush(),
   };
 }
 

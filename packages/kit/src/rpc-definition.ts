@@ -24,12 +24,26 @@ export function streamsResponses(method: DescMethod): boolean {
   return method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
 }
 
-/** The grpc-js definition of one method, with protobuf-es doing the bytes. */
-export function methodDefinition(
-  method: DescMethod,
-): MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>> {
-  const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) =>
-    Buffer.from(toBinary(schema, create(schema, message)));
+type Definition = MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>>;
+
+const definitions = new WeakMap<DescMethod, Definition>();
+
+/** The grpc-js definition of one method, with protobuf-es doing the bytes; made once, since every call asks for it. */
+export function methodDefinition(method: DescMethod): Definition {
+  const known = definitions.get(method);
+  if (known !== undefined) {
+    return known;
+  }
+  const made = defineMethod(method);
+  definitions.set(method, made);
+  return made;
+}
+
+function defineMethod(method: DescMethod): Definition {
+  const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) => {
+    const bytes = toBinary(schema, create(schema, message));
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength); // a view: grpc-js copies once more anyway
+  };
   return {
     path: methodPath(method),
     requestStream: streamsRequests(method),
