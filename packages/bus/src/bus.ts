@@ -7,6 +7,7 @@ import {
   nkeyAuthenticator,
   usernamePasswordAuthenticator,
 } from "@nats-io/transport-node";
+import { createReplies, type Replies } from "./replies.ts";
 
 /** How to reach the bus. */
 export interface BusOptions {
@@ -32,6 +33,8 @@ export interface Bus {
   readonly connection: NatsConnection;
   /** Prefix of this connection's reply subjects. */
   readonly inboxPrefix: string;
+  /** For this package only: questions with one reply. */
+  readonly replies: Replies;
   /** Where bus trouble is told. */
   readonly logger: Logger;
   /** False while the server is away; helpers refuse to publish then instead of buffering. */
@@ -63,6 +66,7 @@ export async function connectBus(options: BusOptions): Promise<Bus> {
   return {
     connection,
     inboxPrefix: options.inboxPrefix ?? "_INBOX",
+    replies: createReplies(connection, options.inboxPrefix ?? "_INBOX"),
     logger: options.logger,
     connected: () => state.connected && !connection.isClosed(),
     serverVersion: () => connection.info?.version ?? "",

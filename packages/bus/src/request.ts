@@ -1,7 +1,8 @@
 /** One bounded request over the bus, with failures told apart by what is known about their effect. */
 import { AppError } from "@manyhands/kit";
-import { type Msg, type MsgHdrs, RequestError, TimeoutError } from "@nats-io/transport-node";
+import type { Msg, MsgHdrs } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
+import type { Question } from "./replies.ts";
 
 /** The bus did not answer: nothing is known about whether the request had its effect. */
 export class AmbiguousError extends Error {
@@ -28,17 +29,22 @@ export async function request(
   headers?: MsgHdrs,
 ): Promise<Msg> {
   assertConnected(bus);
+  const waitMs = Math.max(1, Math.ceil(timeoutMs));
+  const reply = await ask(bus, { subject, payload, timeoutMs: waitMs, ...(headers === undefined ? {} : { headers }) });
+  if (reply === undefined) throw new AmbiguousError(`no reply within ${waitMs} ms`);
+  if (reply.data.length === 0 && reply.headers?.code === noResponders) throw new AmbiguousError("nobody listens");
+  return reply;
+}
+
+async function ask(bus: Bus, question: Question): Promise<Msg | undefined> {
   try {
-    return await bus.connection.request(subject, payload, {
-      timeout: Math.max(1, Math.ceil(timeoutMs)),
-      ...(headers === undefined ? {} : { headers }),
-    });
+    return await bus.replies.ask(question);
   } catch (error) {
-    if (error instanceof TimeoutError) throw new AmbiguousError(`no reply within ${Math.ceil(timeoutMs)} ms`, error);
-    if (error instanceof RequestError) throw new AmbiguousError(error.message || "no reply", error);
     throw AppError.unavailable("BUS_UNAVAILABLE", `NATS refused the request: ${String(error)}`, error);
   }
 }
+
+const noResponders = 503;
 
 /** Turns an AmbiguousError of a read into AppError `unavailable`: a read has no effect, so it may be repeated. */
 export function readFailure(what: string, error: unknown): AppError {
