@@ -45,10 +45,17 @@ export interface SessionHeader {
   archived_at?: number;
   /** True after `session.deleted`. */
   deleted: boolean;
-  origin?: { session_id: string; position: number };
+  /** Whose history goes on here; `carrier_id` when it was imported, so that nothing is shared with that session. */
+  origin?: { session_id: string; position: number; carrier_id?: string };
   /** Hands that were neither lost nor released. */
   hand_ids: string[];
 }
+
+/**
+ * Version of the fold. Raise it whenever an event folds to another header than before: stored headers of other versions
+ * are then folded anew.
+ */
+export const sessionHeaderVersion = 1;
 
 const needPayload: ReadonlySet<string> = new Set<EventType>([
   "session.created",
@@ -165,7 +172,11 @@ function foldFork(header: SessionHeader, event: EventPayloads["session.forked"] 
     epoch: header.epoch,
     created_at: event.at,
     updated_at: event.at,
-    origin: { session_id: event.origin_session_id, position: event.origin_position },
+    origin: {
+      session_id: event.origin_session_id,
+      position: event.origin_position,
+      ...(event.carrier_id === "" ? {} : { carrier_id: event.carrier_id }),
+    },
   };
 }
 

@@ -21,3 +21,4 @@ export * from "./gen/manyhands/session/v1/session_service_pb.ts";
 export * from "./gen/manyhands/vault/v1/vault_pb.ts";
 export * from "./gen/manyhands/vault/v1/vault_service_pb.ts";
 export * from "./plain-codec.ts";
+export * from "./session-file.ts";

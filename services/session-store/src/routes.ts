@@ -8,11 +8,15 @@ import { createSession } from "./routes/create-session.ts";
 import { deleteSession } from "./routes/delete-session.ts";
 import { emitEvents } from "./routes/emit-events.ts";
 import { environmentHandlers } from "./routes/environments.ts";
+import { exportSession } from "./routes/export-session.ts";
+import { forkSession } from "./routes/fork-session.ts";
 import { getBlob } from "./routes/get-blob.ts";
 import { getEvents } from "./routes/get-events.ts";
 import { getSession } from "./routes/get-session.ts";
+import { importSession } from "./routes/import-session.ts";
 import { listSessions } from "./routes/list-sessions.ts";
 import { updateSession } from "./routes/update-session.ts";
+import { verifySession } from "./routes/verify-session.ts";
 import { watchEvents } from "./routes/watch-events.ts";
 
 /** All services over the given dependencies. */
@@ -29,6 +33,10 @@ export function services(deps: Deps): Implemented[] {
       getBlob: getBlob(deps),
       getEvents: getEvents(deps),
       watchEvents: watchEvents(deps),
+      forkSession: forkSession(deps),
+      exportSession: exportSession(deps),
+      importSession: importSession(deps),
+      verifySession: verifySession(deps),
     }),
     implement(AgentService, agentHandlers(deps)),
     implement(EnvironmentService, environmentHandlers(deps)),

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { AppError, type MethodHandler, newId } from "@manyhands/kit";
 import { EventSchema, type SessionService } from "@manyhands/protocol";
+import { purgeFrames, refuseWhileForked } from "../carry/forks.ts";
 import type { Deps } from "../deps.ts";
 import { refuseWhileRunning } from "./archive-session.ts";
 import { appendContext, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
@@ -11,7 +12,7 @@ import { appendContext, checkSessionId, checkWorkspace, rules } from "./request-
  * as a tombstone: it keeps the id from being used again and stops a writer that still believes in an older head.
  */
 export function deleteSession(
-  deps: Pick<Deps, "log" | "cache" | "store" | "side" | "clock" | "config">,
+  deps: Pick<Deps, "log" | "cache" | "store" | "side" | "index" | "lastStored" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.deleteSession> {
   return async (request, context) => {
     const { workspaceId, sessionId } = request;
@@ -21,6 +22,7 @@ export function deleteSession(
     rule.done();
     const hot = await deps.cache.current(sessionId);
     if (hot.header?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
+    await refuseWhileForked(deps, workspaceId, sessionId);
     const event = create(EventSchema, {
       id: newId("sevt"),
       type: "session.deleted",
@@ -32,8 +34,7 @@ export function deleteSession(
       appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
       (header) => refuseWhileRunning(sessionId, header),
     );
-    await deps.side.purge(sessionId);
-    const removed = await deps.store.purge(sessionId);
+    const removed = await purgeFrames(deps, workspaceId, sessionId);
     deps.cache.drop(sessionId);
     return { framesRemoved: BigInt(removed) };
   };

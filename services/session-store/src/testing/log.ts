@@ -28,7 +28,7 @@ export function replicaOver(inner: EventStore, ownSide: SideStore = createMemory
   const recall = createRecall({ side, readWhole: (hot, from, to) => readWhole(store, hot, from, to) });
   const blobs = createBlobs(side);
   const log = createSessionLog({ store, cache, recall, blobs, clock: systemClock, onStored: () => undefined });
-  return { cache, recall, blobs, log };
+  return { store, cache, recall, blobs, log };
 }
 
 /** Bounds of an append in a test. */
