@@ -52,12 +52,12 @@ const tooLarge = 10_054;
  */
 export async function appendFrame(bus: Bus, frame: FrameToAppend, timeoutMs: number): Promise<AppendOutcome> {
   const head = headers();
-  head.set("Nats-Expected-Last-Subject-Sequence", "0");
-  head.set(headerNames.position, String(frame.position));
-  head.set(headerNames.count, String(frame.count));
-  head.set(headerNames.epoch, String(frame.epoch));
-  head.set(headerNames.status, frame.status);
-  if (frame.traceparent !== undefined) head.set(headerNames.traceparent, frame.traceparent);
+  head.append("Nats-Expected-Last-Subject-Sequence", "0");
+  head.append(headerNames.position, String(frame.position));
+  head.append(headerNames.count, String(frame.count));
+  head.append(headerNames.epoch, String(frame.epoch));
+  head.append(headerNames.status, frame.status);
+  if (frame.traceparent !== undefined) head.append(headerNames.traceparent, frame.traceparent);
   try {
     const reply = await request(bus, subjects.log(frame.sessionId, frame.frame), frame.payload, timeoutMs, head);
     return classify(reply.json<PubAck>());

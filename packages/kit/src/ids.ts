@@ -76,16 +76,20 @@ function uuidV7(timeMs: number, counter: number): bigint {
 const CHUNK_DIGITS = 8;
 const CHUNK = 58n ** 8n;
 
+const digits = Buffer.alloc(ID_DIGITS);
+
+/** Written into bytes and read as one flat string: one grown digit by digit would be flattened by its first reader. */
 function base58(value: bigint): string {
   let rest = value;
-  let text = "";
-  while (text.length < ID_DIGITS) {
+  let at = ID_DIGITS;
+  while (at > 0) {
     let chunk = Number(rest % CHUNK);
     rest /= CHUNK;
-    for (let digit = 0; digit < CHUNK_DIGITS && text.length < ID_DIGITS; digit += 1) {
-      text = BASE58.charAt(chunk % 58) + text;
+    for (let digit = 0; digit < CHUNK_DIGITS && at > 0; digit += 1) {
+      at -= 1;
+      digits[at] = BASE58.charCodeAt(chunk % 58);
       chunk = Math.floor(chunk / 58);
     }
   }
-  return text;
+  return digits.toString("latin1");
 }

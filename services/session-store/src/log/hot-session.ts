@@ -2,9 +2,9 @@
  * What is kept in memory of a session that is being used: its folded header, where the next frame goes, the hash the
  * next frame must carry. Never the truth: all of it is folded from frames, in order, each checked against the last.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
-import { foldHeader, needsPayload, type SessionHeader, type UnknownEvent } from "@manyhands/core";
+import { foldHeader, needsBrain, needsPayload, type SessionHeader, type UnknownEvent } from "@manyhands/core";
 import { decodeEvent, type Event, type Frame, FrameSchema } from "@manyhands/protocol";
 import { createOlderIds, type OlderIds } from "../ids/older-ids.ts";
 import type { StoredFrame } from "../store/event-store.ts";
@@ -56,7 +56,7 @@ export function noteIds(hot: HotSession, number: number, frame: Frame): void {
 
 /** SHA-256 of stored bytes. */
 export function hashOf(payload: Uint8Array): Uint8Array {
-  return createHash("sha256").update(payload).digest();
+  return hash("sha256", payload, "buffer");
 }
 
 /** Decodes stored bytes; throws LOG_DAMAGED when they are no frame. */
@@ -68,9 +68,24 @@ export function decodeFrame(stored: Pick<StoredFrame, "sessionId" | "frame" | "p
   }
 }
 
-/** The header after one more frame. Events whose payload does not matter are not decoded. */
+/**
+ * The header after one more frame. Events whose payload does not matter are not decoded, and of several in a row that
+ * only move the head, only the last is folded: each fold copies the header.
+ */
 export function foldFrame(header: SessionHeader | undefined, frame: Frame): SessionHeader | undefined {
-  return frame.events.reduce<SessionHeader | undefined>((before, event) => foldHeader(before, foldable(event)), header);
+  let after = header;
+  for (const [index, event] of frame.events.entries()) {
+    const next = frame.events[index + 1];
+    if (after !== undefined && next !== undefined && onlyMoves(event) && onlyMoves(next) && next.epoch >= event.epoch) {
+      continue;
+    }
+    after = foldHeader(after, foldable(event));
+  }
+  return after;
+}
+
+function onlyMoves(event: Event): boolean {
+  return !needsPayload(event.type) && !needsBrain(event.type);
 }
 
 function foldable(event: Event) {
