@@ -3,10 +3,17 @@
  * the log's S1 to S5 under adversarial orders. `open` makes a store of its own; the suite never shares one.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { SessionHeader } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import { FrameSchema } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { buildFirstFrame } from "../carry/first-frame.ts";
+import { findForkPoint } from "../carry/fork-point.ts";
+import { walkHistory } from "../carry/verify-history.ts";
+import { readEvents } from "../log/event-reader.ts";
+import { foldFrame } from "../log/hot-session.ts";
 import { createSessionCache } from "../log/session-cache.ts";
 import { append, created, replicaOver, within } from "../testing/log.ts";
 import { agentMessage, userMessage, woken } from "../testing/service.ts";
@@ -91,6 +98,7 @@ export function eventStoreContract(name: string, open: () => Promise<OpenStore>)
     });
 
     logContract(() => store);
+    sharingContract(() => store);
   });
 }
 
@@ -234,4 +242,96 @@ function logContract(store: () => EventStore): void {
     const resumed = createSessionCache({ store: store(), startOf: () => known, maxSessions: 9, maxIds: 9999 });
     expect((await resumed.current("sesn_long")).header).toEqual(hot.header);
   });
+}
+
+/** What a store must allow for histories to be shared: told by a model that copies where the store refers. */
+function sharingContract(store: () => EventStore): void {
+  it("tells its last frame, and forgets a session whole when told to keep nothing", async () => {
+    expect(await store().lastFrame("sesn_last")).toBeUndefined();
+    for (const number of [0, 1, 2]) await store().append(frame("sesn_last", number), 5000);
+    expect(await store().lastFrame("sesn_last")).toBe(2);
+    expect(await store().purge("sesn_last", 0)).toBe(3);
+    expect(await store().exists("sesn_last")).toBe(false);
+    expect(await store().lastFrame("sesn_last")).toBeUndefined();
+  });
+
+  it("reads, folds and proves any tree of forks as if each session had been written alone", async () => {
+    let tree = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(forkStep, { minLength: 1, maxLength: 25 }), async (steps) => {
+        tree += 1;
+        await runForks(store(), `sesn_tree${tree}x`, steps);
+      }),
+      { numRuns: 15 },
+    );
+  });
+}
+
+const forkStep = fc.record({
+  on: fc.nat(),
+  at: fc.nat(),
+  what: fc.constantFrom("append", "append", "fork", "read", "restart"),
+  size: fc.integer({ min: 1, max: 4 }),
+});
+
+type ForkStep = typeof forkStep extends fc.Arbitrary<infer T> ? T : never;
+
+/** Runs the steps on the store and on plain lists of event ids, and compares them at the end and on the way. */
+async function runForks(store: EventStore, prefix: string, steps: readonly ForkStep[]): Promise<void> {
+  const model: string[][] = [["sevt_created"]];
+  let replica = replicaOver(store);
+  await replica.log.create(`${prefix}0`, append(created()), within());
+  for (const { on, at, what, size } of steps) {
+    const index = on % model.length;
+    const sessionId = `${prefix}${index}`;
+    const known = model[index] ?? [];
+    if (what === "restart") replica = replicaOver(store);
+    else if (what === "read") await expectSame(replica, sessionId, known, at % known.length);
+    else if (what === "append") {
+      const events = Array.from({ length: size }, () => agentMessage("text", id()));
+      await replica.log.append(sessionId, append(...events), within());
+      known.push(...events.map((event) => event.id));
+    } else {
+      const position = 1 + (at % known.length);
+      const forkId = `${prefix}${model.length}`;
+      const hot = await replica.cache.current(sessionId);
+      const point = await findForkPoint(replica.store, hot, position);
+      const header = hot.header ?? expect.fail("no header");
+      const built = buildFirstFrame(forkId, { sessionId, position, carrierId: "", header }, point, {
+        requestId: "",
+        nowMs: Date.now(),
+      });
+      expect(await replica.log.begin(built, within())).toBe(true);
+      model.push([...known.slice(0, position), built.frame.events.at(-1)?.id ?? ""]);
+    }
+  }
+  for (const [index, known] of model.entries()) {
+    await expectSame(replica, `${prefix}${index}`, known, 0);
+    await expectSame(replicaOver(store), `${prefix}${index}`, known, Math.floor(known.length / 2));
+  }
+}
+
+async function expectSame(
+  { store, cache }: ReturnType<typeof replicaOver>,
+  sessionId: string,
+  known: readonly string[],
+  from: number,
+): Promise<void> {
+  const hot = await cache.current(sessionId);
+  const read: string[] = [];
+  for await (const chunk of readEvents(store, hot, { from, to: known.length, descending: false, hint: 3 })) {
+    read.push(...chunk.map((event) => event.id));
+  }
+  expect(read).toEqual(known.slice(from));
+  const walk = walkHistory(store, sessionId, {
+    frames: hot.nextFrame,
+    headHash: hot.lastHash,
+    signal: new AbortController().signal,
+  });
+  let header: SessionHeader | undefined;
+  let step = await walk.next();
+  for (; step.done !== true; step = await walk.next()) header = foldFrame(header, step.value.frame);
+  expect(step.value).toMatchObject({ proved: { position: known.length } });
+  expect(step.value.bad).toBeUndefined();
+  expect(hot.header).toEqual(header); // folded from the fork's own beginning, and from the origin's
 }
