@@ -18,6 +18,8 @@ export interface Config {
     readonly maxHotIds: number;
   };
   readonly watch: { readonly maxBufferedFrames: number; readonly maxBufferedBytes: number };
+  /** Snapshots of the list of sessions. */
+  readonly snapshot: { readonly everyMs: number; readonly minFrames: number };
   readonly wakeRescanMs: number;
 }
 
@@ -69,6 +71,20 @@ export function readConfig(env: Env, argv: readonly string[] = process.argv.slic
         min: 1024,
         max: 1024 * 1024 * 1024,
         doc: "Bytes a slow watcher may lag behind before it is dropped.",
+      }),
+    },
+    snapshot: {
+      everyMs: reader.integer("MH_INDEX_SNAPSHOT_MS", {
+        default: 60_000,
+        min: 100,
+        max: 3_600_000,
+        doc: "Between two looks at whether the list of sessions should be written away.",
+      }),
+      minFrames: reader.integer("MH_INDEX_SNAPSHOT_FRAMES", {
+        default: 5000,
+        min: 1,
+        max: 10_000_000,
+        doc: "New frames that make it worth while to write the list of sessions away.",
       }),
     },
     wakeRescanMs: reader.integer("MH_WAKE_RESCAN_MS", {

@@ -20,10 +20,12 @@ import { createRecall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
 import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
 import { createSessionLog, type SessionLog } from "./log/session-log.ts";
+import { keepSnapshot, loadStart } from "./projections/keep-snapshot.ts";
 import { createSessionIndex, type SessionIndex } from "./projections/session-index.ts";
 import type { EventStore } from "./store/event-store.ts";
 import { createJetStreamEventStore } from "./store/jetstream-event-store.ts";
 import { createJetStreamSideStore } from "./store/jetstream-side-store.ts";
+import { createJetStreamSnapshotStore } from "./store/jetstream-snapshot-store.ts";
 import { type SharedHistoryStore, withSharedHistory } from "./store/shared-history.ts";
 import { withSharedSides } from "./store/shared-sides.ts";
 import type { SideStore } from "./store/side-store.ts";
@@ -95,9 +97,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     maxIds: config.log.maxHotIds,
   });
   // What another replica deleted is forgotten here too, so that no stale head is appended to.
-  index = await createSessionIndex(store, logger.child({ part: "index" }), (sessionId) => cache.drop(sessionId));
-  const following = index;
-  lifecycle.onStop("session index", () => following.stop());
+  const following = await openIndex(bus, config, shell, store, clock, (sessionId) => cache.drop(sessionId));
+  index = following;
   const waker = createWaker({
     publish: (wake) => publishWake(bus, wake),
     index: () => following,
@@ -151,6 +152,29 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
 
 function wakeOf(sessionId: string, kind: string, traceparent: string | undefined): WakeRequest {
   return { sessionId, kind, ...(traceparent === undefined ? {} : { traceparent }) };
+}
+
+/** The index from its newest snapshot on; a new one is written from time to time and at the end. */
+async function openIndex(
+  bus: Bus,
+  config: Config,
+  { logger, lifecycle }: Shell,
+  store: EventStore,
+  clock: Clock,
+  onDeleted: (sessionId: string) => void,
+): Promise<SessionIndex> {
+  const snapshots = createJetStreamSnapshotStore(bus, "sessions");
+  const partLogger = logger.child({ part: "index" });
+  const start = await loadStart(snapshots, partLogger);
+  const index = await createSessionIndex(store, partLogger, onDeleted, start);
+  lifecycle.onStop("session index", () => index.stop());
+  const { signal } = lifecycle;
+  const keeper = keepSnapshot({ index, snapshots, clock, logger: partLogger, ...config.snapshot, signal });
+  lifecycle.onStop("index snapshot", async () => {
+    await keeper.stop();
+    snapshots.close();
+  });
+  return index;
 }
 
 /** Refuses to start on a server that would lose or garble the log; each refusal says why. */

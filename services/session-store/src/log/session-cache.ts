@@ -134,6 +134,9 @@ async function resume(
   if (frames.length !== start.nextFrame - first || last === undefined) return undefined; // purged, or a lagging replica
   const hot = createHotSession(sessionId, ownFrom);
   for (const stored of frames) noteIds(hot, stored.frame, decodeFrame(stored));
+  const newest = decodeFrame(last);
+  const end = Number(newest.firstPosition) + newest.events.length;
+  if (end !== start.header.head_position) return undefined; // the start is of another log: fold from the beginning
   hot.header = start.header;
   hot.nextFrame = start.nextFrame;
   hot.lastHash = hashOf(last.payload);

@@ -1,20 +1,21 @@
 /**
- * Headers of all sessions, folded from the whole log by an ordered follower: history before the service is ready, then
- * live. Only for lists and as a start of folds; never asked whether something is true. Memory per session is one header
- * (agents and environments that are equal are kept once). A snapshot that spares reading the history comes later.
+ * Headers of all sessions, folded from the log by an ordered follower: from a snapshot on, or from the first frame, up
+ * to the end before the service is ready, then live. Only for lists and as a start of folds; never asked whether
+ * something is true. Memory per session is one header (agents and environments that are equal are kept once).
  */
 import { isClosed, isId, type JsonObject, type SessionHeader } from "@manyhands/core";
 import { type Logger, retry } from "@manyhands/kit";
-import { decodeFrame, foldFrame } from "../log/hot-session.ts";
+import { foldFrame } from "../log/hot-session.ts";
 import type { FoldStart } from "../log/session-cache.ts";
+import { skimFrame } from "../log/skim-frame.ts";
 import type { EventStore, LogFollower, StoredFrame } from "../store/event-store.ts";
 import { sharedBelow } from "../store/shared-history.ts";
+import type { IndexEntry } from "./index-snapshot.ts";
 import { createIntern } from "./intern.ts";
+import { insertSession, type ListedSession, removeSession } from "./session-list.ts";
 
 /** One session in a list. */
-export interface IndexedSession {
-  readonly sessionId: string;
-  readonly header: SessionHeader;
+export interface IndexedSession extends ListedSession {
   /** Number of frames shared with the session it was forked from, or with the carrier of an imported one. */
   readonly shared: number;
 }
@@ -31,6 +32,12 @@ export interface SessionIndex {
   reached(sequence: number, timeoutMs: number): Promise<boolean>;
   /** True when the history is in. */
   caughtUp(): boolean;
+  /** Everything it knows, for a snapshot: may change while it is walked through. */
+  entries(): Iterable<IndexEntry>;
+  /** Sequence up to which the log is in. */
+  sequence(): number;
+  /** Sequence that it began after: 0 when it folded the whole log. */
+  readonly begunAt: number;
   /** Number of sessions. */
   size(): number;
   /** Ends following. */
@@ -44,11 +51,19 @@ interface Entry {
   nextFrame: number;
 }
 
-/** Follows the store from its first frame; resolves when the history is in. `onDeleted` is told of each deletion. */
+/** Where the index begins instead of at the first frame. */
+export interface IndexStart {
+  /** Frames up to here are in the entries. */
+  readonly sequence: number;
+  readonly entries: readonly IndexEntry[];
+}
+
+/** Follows the store; resolves when the history is in. `onDeleted` is told of each deletion. */
 export async function createSessionIndex(
   store: EventStore,
   logger: Logger,
   onDeleted: (sessionId: string) => void = () => undefined,
+  start: IndexStart = { sequence: 0, entries: [] },
 ): Promise<SessionIndex> {
   const entries = new Map<string, Entry>();
   const workspaces = new Map<string, Entry[]>();
@@ -57,14 +72,12 @@ export async function createSessionIndex(
   const waiting = new Set<{ sequence: number; resolve: () => void }>();
   const caughtUp = Promise.withResolvers<void>();
   let isCaughtUp = false;
-  let last = 0;
+  let last = start.sequence;
 
   const forget = (entry: Entry) => {
     entries.delete(entry.sessionId);
     active.delete(entry.sessionId);
-    const list = workspaces.get(entry.header.workspace_id);
-    const at = list?.indexOf(entry) ?? -1;
-    if (at >= 0) list?.splice(at, 1);
+    removeSession(workspaces.get(entry.header.workspace_id) ?? [], entry);
   };
 
   const take = (stored: StoredFrame) => {
@@ -76,7 +89,7 @@ export async function createSessionIndex(
       if (entry !== undefined) forget(entry); // a hole: whoever opens the session will find and report it
       return;
     }
-    const frame = decodeFrame(stored);
+    const frame = skimFrame(stored);
     const header = foldFrame(entry?.header, frame);
     if (header === undefined) return;
     if (header.deleted) {
@@ -89,12 +102,30 @@ export async function createSessionIndex(
     const next = entry ?? { sessionId: stored.sessionId, shared, header: compact, nextFrame: 0 };
     next.header = compact;
     next.nextFrame = shared + stored.frame + 1;
-    if (entry === undefined) insert(workspaces, next);
-    entries.set(stored.sessionId, next);
-    const works = !isClosed(compact) && (compact.status === "running" || compact.status === "rescheduling");
-    if (works) active.set(next.sessionId, next);
-    else active.delete(next.sessionId);
+    if (entry === undefined) enter(next);
+    else noteWork(next);
   };
+
+  const noteWork = (entry: Entry) => {
+    const { status } = entry.header;
+    const works = !isClosed(entry.header) && (status === "running" || status === "rescheduling");
+    if (works) active.set(entry.sessionId, entry);
+    else active.delete(entry.sessionId);
+  };
+
+  const enter = (entry: Entry) => {
+    const { workspace_id: workspaceId } = entry.header;
+    const list = workspaces.get(workspaceId) ?? [];
+    workspaces.set(workspaceId, list);
+    insertSession(list, entry);
+    entries.set(entry.sessionId, entry);
+    noteWork(entry);
+  };
+
+  for (const { header, ...entry } of start.entries) {
+    const [agent, environment] = [internJson(header.agent), internJson(header.environment)];
+    enter({ ...entry, header: { ...header, agent, environment } });
+  }
 
   const onFrame = (stored: StoredFrame) => {
     try {
@@ -130,7 +161,7 @@ export async function createSessionIndex(
   };
   await follow();
   await caughtUp.promise;
-  logger.info({ sessions: entries.size, sequence: last }, "the session index is caught up");
+  logger.info({ sessions: entries.size, from: start.sequence, sequence: last }, "the session index is caught up");
 
   return {
     ofWorkspace: (workspaceId) => workspaces.get(workspaceId) ?? [],
@@ -145,26 +176,15 @@ export async function createSessionIndex(
     },
     reached: (sequence, timeoutMs) => reached(waiting, () => last, sequence, timeoutMs),
     caughtUp: () => isCaughtUp,
+    entries: () => entries.values(),
+    sequence: () => last,
+    begunAt: start.sequence,
     size: () => entries.size,
     async stop() {
       stopped.abort();
       await follower?.stop();
     },
   };
-}
-
-/** Keeps a workspace's list ordered by creation time and id; new ones nearly always go to the end. */
-function insert(workspaces: Map<string, Entry[]>, entry: Entry): void {
-  const list = workspaces.get(entry.header.workspace_id) ?? [];
-  workspaces.set(entry.header.workspace_id, list);
-  let at = list.length;
-  while (at > 0 && compare(list[at - 1], entry) > 0) at -= 1;
-  list.splice(at, 0, entry);
-}
-
-function compare(a: Entry | undefined, b: Entry): number {
-  if (a === undefined) return -1;
-  return a.header.created_at - b.header.created_at || (a.sessionId < b.sessionId ? -1 : 1);
 }
 
 async function reached(

@@ -4,7 +4,7 @@ import type { ListSessionsRequest, SessionService } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import { sessionToWire, wireStatus } from "../log/header-wire.ts";
 import { decodePageToken, encodePageToken, pageSize, queryHash } from "../page-token.ts";
-import type { IndexedSession } from "../projections/session-index.ts";
+import { type Cursor, type ListedSession, pageOfSessions } from "../projections/session-list.ts";
 import { checkWorkspace, rules } from "./request-rules.ts";
 
 const defaultPageSize = 20;
@@ -24,19 +24,22 @@ export function listSessions(
     const cursor = decodePageToken(query, request.pageToken);
     await deps.index.reached(deps.lastStored(), waitForIndexMs);
 
-    const all = deps.index.ofWorkspace(request.workspaceId).filter((one) => wanted(request, one));
-    if (!request.ascending) all.reverse();
-    const [start, end] = window(all, request.ascending, size, cursor);
-    const page = all.slice(start, end);
+    const at = cursorOf(cursor);
+    const { page, hasBefore, hasAfter } = pageOfSessions(deps.index.ofWorkspace(request.workspaceId), {
+      ascending: request.ascending,
+      size,
+      wanted: (one) => wanted(request, one),
+      ...(at === undefined ? {} : { cursor: at }),
+    });
     return {
       sessions: page.map((one) => sessionToWire(one.sessionId, one.header)),
-      nextPageToken: end < all.length ? tokenAt(query, "after", page.at(-1)) : "",
-      previousPageToken: start > 0 ? tokenAt(query, "before", page[0] ?? all[start]) : "",
+      nextPageToken: hasAfter ? tokenAt(query, "after", page.at(-1), at) : "",
+      previousPageToken: hasBefore ? tokenAt(query, "before", page[0], at) : "",
     };
   };
 }
 
-function wanted(request: ListSessionsRequest, { header }: IndexedSession): boolean {
+function wanted(request: ListSessionsRequest, { header }: ListedSession): boolean {
   if (!request.includeArchived && header.archived_at !== undefined) return false;
   if (request.statuses.length > 0 && !request.statuses.includes(wireStatus[header.status])) return false;
   if (request.agentId !== "" && header.agent.id !== request.agentId) return false;
@@ -45,31 +48,23 @@ function wanted(request: ListSessionsRequest, { header }: IndexedSession): boole
   return request.createdBefore === undefined || header.created_at < timestampMs(request.createdBefore);
 }
 
-/** The page's bounds in the list: behind or before the session the token names, wherever that is now. */
-function window(
-  all: readonly IndexedSession[],
-  ascending: boolean,
-  size: number,
-  cursor: readonly (string | number)[] | undefined,
-): readonly [number, number] {
-  if (cursor === undefined) return [0, Math.min(size, all.length)];
-  const [direction, createdAt, sessionId] = cursor;
-  const order = (one: IndexedSession) => {
-    const difference =
-      one.header.created_at - Number(createdAt) ||
-      (one.sessionId < String(sessionId) ? -1 : one.sessionId === sessionId ? 0 : 1);
-    return ascending ? difference : -difference;
+function cursorOf(parts: readonly (string | number)[] | undefined): Cursor | undefined {
+  if (parts === undefined) return undefined;
+  const [direction, createdAt, sessionId] = parts;
+  return {
+    direction: direction === "before" ? "before" : "after",
+    createdAt: Number(createdAt),
+    sessionId: `${sessionId}`,
   };
-  if (direction === "before") {
-    const at = all.findIndex((one) => order(one) >= 0);
-    const end = at < 0 ? all.length : at;
-    return [Math.max(0, end - size), end];
-  }
-  const at = all.findIndex((one) => order(one) > 0);
-  const start = at < 0 ? all.length : at;
-  return [start, Math.min(all.length, start + size)];
 }
 
-function tokenAt(query: string, direction: "after" | "before", one: IndexedSession | undefined): string {
-  return one === undefined ? "" : encodePageToken(query, [direction, one.header.created_at, one.sessionId]);
+/** At a session of the page; of an empty page, at the place the page was asked for. */
+function tokenAt(
+  query: string,
+  direction: Cursor["direction"],
+  one: ListedSession | undefined,
+  at: Cursor | undefined,
+) {
+  const createdAt = one?.header.created_at ?? at?.createdAt ?? 0;
+  return encodePageToken(query, [direction, createdAt, one?.sessionId ?? at?.sessionId ?? ""]);
 }
