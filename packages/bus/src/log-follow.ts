@@ -3,6 +3,7 @@ import { AppError } from "@manyhands/kit";
 import { type ConsumerMessages, DeliverPolicy, type JsMsg, jetstream } from "@nats-io/jetstream";
 import type { Bus } from "./bus.ts";
 import { frameOf, type StoredFrame } from "./frame-read.ts";
+import { lookAhead } from "./log-skip.ts";
 
 /** What a follower is told. */
 export interface LogFollowerOptions {
@@ -23,40 +24,118 @@ export interface LogFollower {
 }
 
 const prefetch = 1000;
+/** How often it is looked whether the stream holds more than was delivered. */
+const stallCheckMs = 2000;
 
 /**
- * Follows the log with an ordered consumer, which is made anew by itself after any gap or reconnect. Throws AppError
- * `unavailable` when it cannot be started.
+ * Follows the log with an ordered consumer, which is made anew by itself after any gap or reconnect. The server's
+ * consumer stops for good at a message whose bytes are damaged; such messages are told as an error and passed over, so
+ * that one damaged session does not hide all others. Throws AppError `unavailable` when it cannot be started.
  */
 export async function followLog(bus: Bus, options: LogFollowerOptions): Promise<LogFollower> {
-  let caughtUp = false;
-  const reachEnd = () => {
-    if (!caughtUp) options.onCaughtUp();
-    caughtUp = true;
-  };
-  const take = (message: JsMsg) => {
+  const follower = new Following(bus, options);
+  await follower.begin(options.fromSequence);
+  const failed = follower.ended.promise;
+  failed.catch((error: unknown) => bus.logger.error({ err: error }, "following the log ended"));
+  return { failed, stop: () => follower.stop() };
+}
+
+class Following {
+  readonly ended = Promise.withResolvers<never>();
+  readonly #bus: Bus;
+  readonly #options: LogFollowerOptions;
+  #messages: ConsumerMessages | undefined;
+  #sequence = 0;
+  #seenAtCheck = -1;
+  #caughtUp = false;
+  #stopped = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(bus: Bus, options: LogFollowerOptions) {
+    this.#bus = bus;
+    this.#options = options;
+  }
+
+  /** Delivers from a sequence on. */
+  async begin(fromSequence: number): Promise<void> {
+    this.#sequence = Math.max(0, fromSequence - 1);
+    const messages = await start(
+      this.#bus,
+      fromSequence,
+      (one) => this.#take(one),
+      () => this.#reachEnd(),
+    );
+    this.#messages = messages;
+    void messages.closed().then((error) => {
+      if (this.#stopped || this.#messages !== messages || this.#bus.connection.isClosed()) return;
+      this.#stopped = true;
+      clearTimeout(this.#timer);
+      this.ended.reject(AppError.unavailable("FOLLOWER_ENDED", "following the log ended", error));
+    });
+    this.#checkLater();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#messages?.close();
+  }
+
+  #take(message: JsMsg): void {
+    this.#sequence = message.seq;
     const frame = frameOf(message.subject, {
       sequence: message.seq,
       data: message.data,
       header: (name) => message.headers?.last(name) || undefined,
     });
-    if (frame !== undefined) options.onFrame(frame);
-    if (message.info.pending === 0) reachEnd();
-  };
-  const messages = await start(bus, options.fromSequence, take, reachEnd);
-  let stopped = false;
-  const failed = messages.closed().then((error) => {
-    if (stopped || bus.connection.isClosed()) return new Promise<never>(() => undefined);
-    throw AppError.unavailable("FOLLOWER_ENDED", "following the log ended", error);
-  });
-  failed.catch((error: unknown) => bus.logger.error({ err: error }, "following the log ended"));
-  return {
-    failed,
-    async stop() {
-      stopped = true;
-      await messages.close();
-    },
-  };
+    if (frame !== undefined) this.#options.onFrame(frame);
+    if (message.info.pending === 0) this.#reachEnd();
+  }
+
+  #reachEnd(): void {
+    if (!this.#caughtUp) this.#options.onCaughtUp();
+    this.#caughtUp = true;
+  }
+
+  #checkLater(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(() => void this.#check(), stallCheckMs);
+    this.#timer.unref();
+  }
+
+  /** Only when nothing came since the last look: what is delivered needs no questions. */
+  async #check(): Promise<void> {
+    const quiet = this.#seenAtCheck === this.#sequence;
+    this.#seenAtCheck = this.#sequence;
+    try {
+      if (quiet && this.#bus.connected() && (await this.#passOver(this.#sequence))) return;
+    } catch (error) {
+      this.#bus.logger.debug({ err: error }, "the log cannot be looked at; its follower is asked again later");
+    }
+    this.#checkLater();
+  }
+
+  /** Begins anew behind damaged messages; false when there are none. */
+  async #passOver(sequence: number): Promise<boolean> {
+    const { unreadableTo, atEnd } = await lookAhead(this.#bus, sequence);
+    if (this.#sequence !== sequence || this.#stopped) return false;
+    if (unreadableTo > sequence) {
+      const run = { from: sequence + 1, to: unreadableTo };
+      this.#bus.logger.error(run, "messages of the log cannot be read: their bytes on the disk are damaged");
+      const old = this.#messages;
+      this.#messages = undefined;
+      await old?.close();
+      try {
+        await this.begin(unreadableTo + 1);
+      } catch (error) {
+        this.#stopped = true;
+        this.ended.reject(error); // whoever follows begins again where it was
+        return true;
+      }
+    }
+    if (atEnd) this.#reachEnd(); // the server's count of what is left may include what it cannot read
+    return unreadableTo > sequence;
+  }
 }
 
 async function start(

@@ -1,0 +1,49 @@
+/** Which messages of the log cannot be read although the stream counts them: their bytes on the disk are damaged. */
+import type { Bus } from "./bus.ts";
+import { request } from "./request.ts";
+
+/** What lies behind a sequence. */
+export interface Ahead {
+  /** The last of the messages right behind it that cannot be read; the sequence itself when there are none. */
+  readonly unreadableTo: number;
+  /** Whether the stream ends there. */
+  readonly atEnd: boolean;
+}
+
+const askMs = 2000;
+const maxLooks = 1000;
+
+/**
+ * Looks at what comes after a sequence, at most 1000 messages far: a longer damaged run is found by looking again.
+ * Throws AppError or AmbiguousError when the stream does not answer.
+ */
+export async function lookAhead(bus: Bus, sequence: number): Promise<Ahead> {
+  const last = await lastSequence(bus);
+  const end = Math.min(last, sequence + maxLooks);
+  let next = sequence + 1;
+  while (next <= end && !(await canBeRead(bus, next))) next += 1;
+  return { unreadableTo: next - 1, atEnd: next > last };
+}
+
+interface StreamInfo {
+  readonly state?: { readonly last_seq: number };
+  readonly error?: { readonly description?: string };
+}
+
+async function lastSequence(bus: Bus): Promise<number> {
+  const info = (await request(bus, "$JS.API.STREAM.INFO.MH_LOG", "", askMs)).json<StreamInfo>();
+  return info.state?.last_seq ?? 0;
+}
+
+interface GetReply {
+  readonly message?: object;
+  readonly error?: { readonly err_code?: number };
+}
+
+const messageNotFound = 10_037;
+
+async function canBeRead(bus: Bus, sequence: number): Promise<boolean> {
+  const query = JSON.stringify({ seq: sequence });
+  const reply = (await request(bus, "$JS.API.STREAM.MSG.GET.MH_LOG", query, askMs)).json<GetReply>();
+  return reply.error?.err_code !== messageNotFound;
+}
