@@ -100,13 +100,6 @@ describe("bad input", () => {
     });
     expect((await store.sessions.getSession({ sessionId })).session?.headPosition).toBe(1n);
   });
-
-  it("answers UNIMPLEMENTED for what is not served yet, and says so", async () => {
-    await expect(store.sessions.forkSession({ workspaceId, sessionId: "sesn_1" })).rejects.toMatchObject({
-      kind: "unimplemented",
-      message: expect.stringContaining("not served yet"),
-    });
-  });
 });
 
 describe("sessions", () => {
