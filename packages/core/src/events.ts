@@ -180,7 +180,7 @@ export interface EventPayloads {
   "hand.released": { hand_id: string; reason: string };
   "hand.granted": { hand_id: string; grant_id: string; to_session_id: string; rights: string[] };
   "hand.revoked": { hand_id: string; grant_id: string };
-  "context.checkpointed": { position: number; fold_version: number; state: Json };
+  "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "credential.used": {
     credential_id: string;
     proxy: "git" | "mcp" | "model" | "egress";
