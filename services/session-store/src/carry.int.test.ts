@@ -120,7 +120,10 @@ describe("carrying a session", () => {
 
   it("carries a fork whole, and imports under an id that is asked for when it is free", async () => {
     const sessionId = await longer();
-    const forkId = await fork(store.sessions, sessionId, 6);
+    const forkId = await fork(store.sessions, sessionId, 3); // repeats an event of a type that nobody knows
+    const [, , unknown] = await allEvents(store.sessions, sessionId);
+    expect((await allEvents(store.sessions, forkId))[2]).toEqual(unknown);
+    expect(unknown?.$unknown).toHaveLength(1);
     await emit(forkId, agentMessage("own"), idle());
     const file = await exported(store.sessions, forkId);
     const session = await imported(elsewhere.sessions, file, { sessionId: "sesn_asked_for" }, 7);

@@ -30,8 +30,8 @@ function frame(sessionId: string, number: number, id = `${sessionId}/${number}`)
   return { sessionId, frame: number, payload, position: number, count: 1, epoch: 0, status: "idle" };
 }
 
-/** The suite. `name` tells the runs apart. */
-export function eventStoreContract(name: string, open: () => Promise<OpenStore>): void {
+/** The suite. `name` tells the runs apart, `forkTrees` is how many random trees of forks are tried. */
+export function eventStoreContract(name: string, open: () => Promise<OpenStore>, forkTrees = 20): void {
   describe(`event store contract: ${name}`, () => {
     let opened: OpenStore;
     let store: EventStore;
@@ -98,7 +98,7 @@ export function eventStoreContract(name: string, open: () => Promise<OpenStore>)
     });
 
     logContract(() => store);
-    sharingContract(() => store);
+    sharingContract(() => store, forkTrees);
   });
 }
 
@@ -245,7 +245,7 @@ function logContract(store: () => EventStore): void {
 }
 
 /** What a store must allow for histories to be shared: told by a model that copies where the store refers. */
-function sharingContract(store: () => EventStore): void {
+function sharingContract(store: () => EventStore, forkTrees: number): void {
   it("tells its last frame, and forgets a session whole when told to keep nothing", async () => {
     expect(await store().lastFrame("sesn_last")).toBeUndefined();
     for (const number of [0, 1, 2]) await store().append(frame("sesn_last", number), 5000);
@@ -262,7 +262,7 @@ function sharingContract(store: () => EventStore): void {
         tree += 1;
         await runForks(store(), `sesn_tree${tree}x`, steps);
       }),
-      { numRuns: 15 },
+      { numRuns: forkTrees },
     );
   });
 }

@@ -1,4 +1,4 @@
 import { eventStoreContract } from "./event-store.contract.ts";
 import { createMemoryEventStore } from "./memory-event-store.ts";
 
-eventStoreContract("memory", async () => ({ store: createMemoryEventStore(), close: async () => undefined }));
+eventStoreContract("memory", async () => ({ store: createMemoryEventStore(), close: async () => undefined }), 500);
