@@ -8,10 +8,15 @@ import type { EventStore, StoredFrame } from "../store/event-store.ts";
 import { logDamaged } from "./errors.ts";
 import { decodeFrame, type HotSession } from "./hot-session.ts";
 import { range } from "./session-cache.ts";
+import { type FrameSpan, spanOf } from "./skim-frame.ts";
 
 const maxChunkFrames = 256;
+const chunkGrowth = 4;
+/** Frames read beyond what a slice should take: as far as anchors lie apart. */
+const spareFrames = 10;
 const probeSpan = 64;
 const probes = 8;
+const maxRounds = 40;
 const leaderTimeoutMs = 2000;
 
 /** Which events to read. */
@@ -24,57 +29,96 @@ export interface ReadQuery {
   readonly hint: number;
 }
 
-/** Chunks of events in the order asked for. */
+/** Chunks of events in the order asked for. While one is decoded and taken, the next is already on its way. */
 export async function* readEvents(store: EventStore, hot: HotSession, query: ReadQuery): AsyncGenerator<Event[]> {
   if (query.to <= query.from) return;
   const perFrame = Math.max(1, (hot.header?.head_position ?? 1) / Math.max(1, hot.nextFrame));
-  let size = Math.min(maxChunkFrames, Math.ceil(query.hint / perFrame) + 16);
-  let next = await locate(store, hot, query.descending ? query.to - 1 : query.from);
-  if (!query.descending) {
-    while (next < hot.nextFrame) {
-      const end = Math.min(hot.nextFrame, next + size);
-      const frames = await readWhole(store, hot, next, end);
-      const events = eventsWithin(frames, query);
-      if (events.length > 0) yield events;
-      if (lastPosition(frames) >= query.to - 1) return;
-      next = end;
-      size = maxChunkFrames;
-    }
-    return;
+  const start = await locate(store, hot, query.descending ? query.to - 1 : query.from);
+  // Upwards, what lies between the anchor and the slice is read as well.
+  const before = query.descending ? 0 : Math.max(0, query.from - hot.index.around(query.from).from.position);
+  const size = Math.min(maxChunkFrames, Math.ceil((before + query.hint) / perFrame) + spareFrames);
+  yield* query.descending ? readDown(store, hot, query, size) : readUp(store, hot, query, start, size);
+}
+
+async function* readUp(
+  store: EventStore,
+  hot: HotSession,
+  query: ReadQuery,
+  start: number,
+  firstSize: number,
+): AsyncGenerator<Event[]> {
+  let [next, size] = [start, firstSize];
+  let expected: number | undefined;
+  let ahead: Promise<PlacedFrame[]> | undefined;
+  while (next < hot.nextFrame) {
+    const frames: PlacedFrame[] = await (ahead ?? readPlaced(store, hot, next, Math.min(hot.nextFrame, next + size)));
+    const last = frames.at(-1);
+    const first = frames[0];
+    if (last === undefined || first === undefined) return;
+    if (expected !== undefined && first.span.first !== expected) throw misplaced(hot.sessionId, first, expected);
+    next = last.stored.frame + 1;
+    expected = last.span.end;
+    const more = last.span.end < query.to && next < hot.nextFrame;
+    size = Math.min(maxChunkFrames, size * chunkGrowth);
+    ahead = more ? readPlaced(store, hot, next, Math.min(hot.nextFrame, next + size)) : undefined;
+    ahead?.catch(() => undefined); // who stops reading early never hears of it
+    const events = eventsWithin(frames, query);
+    if (events.length > 0) yield events;
+    if (!more) return;
   }
+}
+
+async function* readDown(
+  store: EventStore,
+  hot: HotSession,
+  query: ReadQuery,
+  firstSize: number,
+): AsyncGenerator<Event[]> {
   let end = hot.index.around(query.to - 1).behind?.frame ?? hot.nextFrame;
+  let size = firstSize;
   while (end > 0) {
     const begin = Math.max(0, end - size);
-    const frames = await readWhole(store, hot, begin, end);
+    const frames = await readPlaced(store, hot, begin, end);
     const events = eventsWithin(frames, query).reverse();
     if (events.length > 0) yield events;
-    if (Number(frames[0]?.firstPosition ?? 0n) <= query.from) return;
+    if ((frames[0]?.span.first ?? 0) <= query.from) return;
     end = begin;
-    size = maxChunkFrames;
+    size = Math.min(maxChunkFrames, size * chunkGrowth);
   }
+}
+
+/** A stored frame and where it lies. */
+interface PlacedFrame {
+  readonly stored: StoredFrame;
+  readonly span: FrameSpan;
+}
+
+/** The frames `[from, to)`, all of them, each beginning where the one before ends; not decoded. */
+async function readPlaced(store: EventStore, hot: HotSession, from: number, to: number): Promise<PlacedFrame[]> {
+  const stored = await store.read(hot.sessionId, range(from, to));
+  const frames = stored.map((one) => ({ stored: one, span: spanOf(one) }));
+  for (const [at, one] of frames.entries()) {
+    hot.index.note(one.stored.frame, one.span.first);
+    const before = frames[at - 1];
+    if (before === undefined || before.stored.frame + 1 !== one.stored.frame) continue;
+    if (before.span.end !== one.span.first) throw misplaced(hot.sessionId, one, before.span.end);
+  }
+  if (frames.length === to - from) return frames;
+  const have = new Set(frames.map((one) => one.stored.frame));
+  throw await explainHole(store, hot, range(from, to).find((number) => !have.has(number)) ?? from);
+}
+
+function misplaced(sessionId: string, { stored, span }: PlacedFrame, expected: number): AppError {
+  return logDamaged(sessionId, stored.frame, `it begins at ${span.first}, the one before ends at ${expected}`);
 }
 
 /** The frames `[from, to)`, decoded, all of them. */
 export async function readWhole(store: EventStore, hot: HotSession, from: number, to: number): Promise<Frame[]> {
-  const stored = await store.read(hot.sessionId, range(from, to));
-  const frames = stored.map((one) => ({ number: one.frame, frame: decodeFrame(one) }));
-  for (const one of frames) {
-    hot.index.note(one.number, Number(one.frame.firstPosition));
-    if (one.number < hot.ownFrom) one.frame.requestId = ""; // was said to the session this one was forked from
-  }
-  if (frames.length === to - from) return contiguous(hot.sessionId, frames);
-  const have = new Set(frames.map((one) => one.number));
-  const missing = range(from, to).find((number) => !have.has(number)) ?? from;
-  throw await explainHole(store, hot, missing);
-}
-
-/** The frames, each beginning where the one before ends; else damage. */
-function contiguous(sessionId: string, frames: readonly { readonly number: number; readonly frame: Frame }[]): Frame[] {
-  return frames.map(({ number, frame }, at) => {
-    const before = frames[at - 1]?.frame;
-    const expected = before === undefined ? frame.firstPosition : before.firstPosition + BigInt(before.events.length);
-    if (frame.firstPosition === expected) return frame;
-    throw logDamaged(sessionId, number, `it begins at ${frame.firstPosition}, the one before ends at ${expected}`);
+  const frames = await readPlaced(store, hot, from, to);
+  return frames.map(({ stored }) => {
+    const frame = decodeFrame(stored);
+    if (stored.frame < hot.ownFrom) frame.requestId = ""; // was said to the session this one was forked from
+    return frame;
   });
 }
 
@@ -90,29 +134,49 @@ async function explainHole(store: EventStore, hot: HotSession, frame: number): P
   return logDamaged(sessionId, frame, "it is missing");
 }
 
-function eventsWithin(frames: readonly Frame[], query: ReadQuery): Event[] {
-  return frames.flatMap((frame) =>
-    frame.events.filter((event) => Number(event.position) >= query.from && Number(event.position) < query.to),
-  );
+/** The events of the slice; frames beside it, read because nobody knew better, are not decoded. */
+function eventsWithin(frames: readonly PlacedFrame[], { from, to }: ReadQuery): Event[] {
+  return frames.flatMap(({ stored, span }) => {
+    if (span.end <= from || span.first >= to) return [];
+    const { events } = decodeFrame(stored);
+    if (span.first >= from && span.end <= to) return events;
+    return events.slice(Math.max(0, from - span.first), Math.max(0, to - span.first));
+  });
 }
 
-function lastPosition(frames: readonly Frame[]): number {
-  const frame = frames.at(-1);
-  return frame === undefined ? -1 : Number(frame.firstPosition) + frame.events.length - 1;
-}
-
-/** A frame at or a little before the one that holds the position: anchors first, then a few probes at a time. */
+/**
+ * A frame at or a little before the one that holds the position. Between two anchors that are far apart, probes are set
+ * densely around where the position would be if all frames were alike, thinly further away: one round nearly always
+ * closes in on it.
+ */
 export async function locate(store: EventStore, hot: HotSession, position: number): Promise<number> {
-  for (let round = 0; round < 40; round += 1) {
+  for (let round = 0; round < maxRounds; round += 1) {
     const { from, behind } = hot.index.around(position);
-    const end = behind?.frame ?? hot.nextFrame;
-    if (end - from.frame <= probeSpan || position < from.position + 1) return from.frame;
+    const end = behind ?? { frame: hot.nextFrame, position: hot.header?.head_position ?? position + 1 };
+    if (end.frame - from.frame <= probeSpan || position < from.position + 1) return from.frame;
     const anchors = hot.index.size();
-    const step = Math.max(1, Math.floor((end - from.frame) / (probes + 1)));
-    const numbers = range(1, probes + 1).map((n) => from.frame + n * step);
+    const numbers = round === 0 ? around(from, end, position) : evenly(from.frame, end.frame);
     const stored: StoredFrame[] = await store.read(hot.sessionId, numbers);
-    for (const one of stored) hot.index.note(one.frame, one.position);
+    for (const one of stored) hot.index.note(one.frame, spanOf(one).first);
     if (hot.index.size() <= anchors) return from.frame; // the index is full: read on from the nearest anchor
   }
   return hot.index.around(position).from.frame;
+}
+
+interface Place {
+  readonly frame: number;
+  readonly position: number;
+}
+
+function around(from: Place, end: Place, position: number): number[] {
+  const share = (position - from.position) / Math.max(1, end.position - from.position);
+  const guess = Math.round(from.frame + share * (end.frame - from.frame));
+  const distances = [8, 40, 200, 1000, 5000];
+  const numbers = [...distances.map((far) => guess - far).reverse(), ...distances.map((far) => guess + far)];
+  return numbers.filter((number) => number > from.frame && number < end.frame);
+}
+
+function evenly(from: number, end: number): number[] {
+  const step = Math.max(1, Math.floor((end - from) / (probes + 1)));
+  return range(1, probes + 1).map((n) => from + n * step);
 }

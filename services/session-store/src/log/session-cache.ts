@@ -34,6 +34,8 @@ export interface SessionCache {
   open(sessionId: string): Promise<HotSession>;
   /** Like `open`, and reads on to the head: what others appended before the call is in. NOT_FOUND. */
   current(sessionId: string): Promise<HotSession>;
+  /** True when the session is in memory, or on its way into it. */
+  knows(sessionId: string): boolean;
   /** Reads on to the head. */
   catchUp(hot: HotSession): Promise<void>;
   /** Forgets a session. */
@@ -82,6 +84,7 @@ export function createSessionCache(options: SessionCacheOptions): SessionCache {
       if (hot.header?.deleted) throw AppError.notFound("session", sessionId);
       return hot;
     },
+    knows: (sessionId) => sessions.has(sessionId),
     catchUp: (hot) => catchUp(options.store, hot),
     drop: (sessionId) => void sessions.delete(sessionId),
     put: (hot) => touch(hot.sessionId, Promise.resolve(hot)),

@@ -22,10 +22,19 @@ export function getEvents(deps: Reader): MethodHandler<typeof SessionService.met
     const size = pageSize(request.pageSize, defaultPageSize);
     const query = queryHash({ ...request, pageSize: 0, pageToken: "" });
     const cursor = decodePageToken(query, request.pageToken);
-    const hot = await deps.cache.current(request.sessionId);
-    checkOwner(hot, request.workspaceId);
-    const head = hot.header?.head_position ?? 0;
-    const page = await readSlice(deps, hot, request, { size, head, cursor: cursor?.map(Number) }, context.signal);
+    const read = async (hot: HotSession) => {
+      checkOwner(hot, request.workspaceId);
+      const place = { size, head: headOf(hot), cursor: cursor?.map(Number) };
+      return readSlice(deps, hot, request, place, context.signal);
+    };
+    // What lies below the known head cannot change: it is read while the head is asked for.
+    const known = deps.cache.knows(request.sessionId) ? await deps.cache.open(request.sessionId) : undefined;
+    const [current, early] = await Promise.all([
+      deps.cache.current(request.sessionId),
+      known !== undefined && cursor === undefined && endsBelow(request, headOf(known)) ? read(known) : undefined,
+    ]);
+    const page = early ?? (await read(current));
+    const head = headOf(current);
     // A first page fixes where the slice ends, so that later pages are of the same slice.
     const end = cursor === undefined ? head : Number(cursor[1]);
     const { events } = page;
@@ -35,6 +44,13 @@ export function getEvents(deps: Reader): MethodHandler<typeof SessionService.met
       headPosition: BigInt(head),
     };
   };
+}
+
+const headOf = (hot: HotSession) => hot.header?.head_position ?? 0;
+
+/** True when a slice names an end that is at or below the head. */
+function endsBelow({ slice }: GetEventsRequest, head: number): boolean {
+  return slice.case === "range" && slice.value.to !== undefined && Number(slice.value.to) <= head;
 }
 
 interface SliceContext {
