@@ -114,6 +114,12 @@ describe("foldHeader", () => {
     expect(given(created, woken, message).epoch).toBe(3);
   });
 
+  it("remembers where the newest checkpoint stands", () => {
+    const checkpoint = () => event("context.checkpointed", { up_to_position: 1, fold_version: 1, state: {} });
+    expect(given(created)).not.toHaveProperty("checkpoint_position");
+    expect(given(created, message, checkpoint, message, checkpoint, message).checkpoint_position).toBe(4);
+  });
+
   it("closes on archive and on delete", () => {
     expect(isClosed(given(created))).toBe(false);
     expect(isClosed(given(created, () => event("session.archived", {})))).toBe(true);

@@ -49,13 +49,15 @@ export interface SessionHeader {
   origin?: { session_id: string; position: number; carrier_id?: string };
   /** Hands that were neither lost nor released. */
   hand_ids: string[];
+  /** Position of the newest `context.checkpointed`; absent when there is none. */
+  checkpoint_position?: number;
 }
 
 /**
  * Version of the fold. Raise it whenever an event folds to another header than before: stored headers of other versions
  * are then folded anew.
  */
-export const sessionHeaderVersion = 1;
+export const sessionHeaderVersion = 2;
 
 const needPayload: ReadonlySet<string> = new Set<EventType>([
   "session.created",
@@ -73,6 +75,7 @@ const needPayload: ReadonlySet<string> = new Set<EventType>([
   "hand.provisioned",
   "hand.lost",
   "hand.released",
+  "context.checkpointed",
 ]);
 
 /** True when folding the type needs its payload; of all others the envelope is enough, so a reader need not decode them. */
@@ -158,6 +161,8 @@ function foldKnown(header: SessionHeader, event: SessionEvent): SessionHeader {
     case "hand.lost":
     case "hand.released":
       return { ...header, hand_ids: header.hand_ids.filter((id) => id !== event.hand_id) };
+    case "context.checkpointed":
+      return { ...header, checkpoint_position: event.position };
     default:
       return header; // every other type changes only head and time; `needsPayload` lists those above
   }

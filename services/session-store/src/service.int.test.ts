@@ -103,6 +103,25 @@ describe("bad input", () => {
 });
 
 describe("sessions", () => {
+  it("tells where the newest checkpoint stands, so that no one has to look for it", async () => {
+    const sessionId = await newSession(store.sessions);
+    const checkpoint = (position: number) =>
+      create(EventSchema, {
+        type: "context.checkpointed",
+        payload: {
+          case: "contextCheckpointed",
+          value: { upToPosition: BigInt(position), foldVersion: 1, stateJson: json({ n: position }) },
+        },
+      });
+    expect((await store.sessions.getSession({ sessionId })).session?.checkpointPosition).toBeUndefined();
+    await emit(sessionId, userMessage("a"), checkpoint(2), agentMessage("b"), checkpoint(4), agentMessage("c"));
+    const { session } = await store.sessions.getSession({ sessionId });
+    expect(session?.checkpointPosition).toBe(4n);
+    const slice = { case: "range", value: { from: session?.checkpointPosition ?? 0n } } as const;
+    const { events } = await store.sessions.getEvents({ sessionId, slice, includePlatform: true });
+    expect(events.map((event) => event.type)).toEqual(["context.checkpointed", "agent.message"]);
+  });
+
   it("creates with initial events in one frame and derives the header", async () => {
     const sessionId = await newSession(store.sessions, {
       title: "t",

@@ -17,7 +17,7 @@ export const wireStatus: Readonly<Record<CoreStatus, SessionStatus>> = {
 
 /** The wire header. */
 export function sessionToWire(sessionId: string, header: SessionHeader): MessageInitShape<typeof SessionSchema> {
-  const { usage, stop_reason: stop, origin } = header;
+  const { usage, stop_reason: stop, origin, checkpoint_position: checkpoint } = header;
   return {
     id: sessionId,
     workspaceId: header.workspace_id,
@@ -44,5 +44,6 @@ export function sessionToWire(sessionId: string, header: SessionHeader): Message
     ...(origin === undefined ? {} : { origin: { sessionId: origin.session_id, position: BigInt(origin.position) } }),
     handIds: header.hand_ids,
     budgetJson: json(header.budget),
+    ...(checkpoint === undefined ? {} : { checkpointPosition: BigInt(checkpoint) }),
   };
 }
