@@ -109,10 +109,10 @@ export const subjectTable: readonly SubjectRow[] = [
     address: "mh.index.{projection}.{part}",
     summary:
       "A snapshot of a projection of the whole log, so that a start folds only what came later. Part `head` names the " +
-      "generation that holds; `{generation}_{n}` are its pieces. Never the truth.",
+      "generation that holds; `{generation}_{n}` are its pieces. Never the truth. `mark` says how far the log reaches.",
     payload: "none",
     headers: {},
-    parameters: { projection: "`sessions`.", part: "`head` or `{generation}_{n}`." },
+    parameters: { projection: "`sessions` or `mark`.", part: "`head` or `{generation}_{n}`." },
     publishers: ["session-store"],
     subscribers: ["session-store"],
     stream: "MH_INDEX",

@@ -26,6 +26,7 @@ import type { EventStore } from "./store/event-store.ts";
 import { createJetStreamEventStore } from "./store/jetstream-event-store.ts";
 import { createJetStreamSideStore } from "./store/jetstream-side-store.ts";
 import { createJetStreamSnapshotStore } from "./store/jetstream-snapshot-store.ts";
+import { createLogMark, type LogMark } from "./store/log-mark.ts";
 import { type SharedHistoryStore, withSharedHistory } from "./store/shared-history.ts";
 import { withSharedSides } from "./store/shared-sides.ts";
 import type { SideStore } from "./store/side-store.ts";
@@ -81,6 +82,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   });
   lifecycle.onStop("bus", () => bus.close());
   await selfCheck(bus, config, shell);
+  const mark = createLogMark(bus, clock, logger.child({ part: "log mark" }));
+  await checkMark(mark, config, shell);
   const jetstream = createJetStreamEventStore(bus);
   const store = withSharedHistory(overrides.store ?? jetstream);
   lifecycle.onStop("event store", () => jetstream.close());
@@ -99,6 +102,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   // What another replica deleted is forgotten here too, so that no stale head is appended to.
   const following = await openIndex(bus, config, shell, store, clock, (sessionId) => cache.drop(sessionId));
   index = following;
+  const marked = mark.keep(() => following.sequence(), lifecycle.signal);
+  lifecycle.onStop("log mark", marked);
   const waker = createWaker({
     publish: (wake) => publishWake(bus, wake),
     index: () => following,
@@ -146,6 +151,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       nats: () => bus.connected(),
       streams: streamCheck(bus, config, clock),
       index: () => following.caughtUp(),
+      logMark: markCheck(bus, mark, config),
     },
   };
 }
@@ -188,6 +194,16 @@ async function selfCheck(bus: Bus, config: Config, shell: Shell): Promise<void> 
   await applyStreams(bus, { replicas: config.nats.replicas, streams });
 }
 
+/** Refuses to start on a log that lost its end. Allowed loss is told, and from then on what is left is the log. */
+async function checkMark(mark: LogMark, config: Config, shell: Shell): Promise<void> {
+  try {
+    await mark.check();
+  } catch (error) {
+    if (!config.nats.allowDataLoss) throw error;
+    shell.logger.error({ err: error }, "started on a log that is not whole");
+  }
+}
+
 /** Not ready while a stream differs from its declaration; asked at most every 30 s while it agrees. */
 function streamCheck(bus: Bus, config: Config, clock: Clock): ReadyCheck {
   let goodUntilMs = clock.nowMs() + recheckMs;
@@ -195,6 +211,22 @@ function streamCheck(bus: Bus, config: Config, clock: Clock): ReadyCheck {
     if (clock.nowMs() < goodUntilMs) return true;
     await checkStreams(bus, { replicas: config.nats.replicas, streams });
     goodUntilMs = clock.nowMs() + recheckMs;
+    return true;
+  };
+}
+
+/** Not ready on a log that lost its end while this process lived: looked at again after each reconnect. */
+function markCheck(bus: Bus, mark: LogMark, config: Config): ReadyCheck {
+  let connection = 0;
+  let good = 0;
+  bus.onReconnect(() => {
+    connection += 1;
+  });
+  return async () => {
+    const current = connection;
+    if (good === current || config.nats.allowDataLoss) return true;
+    await mark.check();
+    good = current;
     return true;
   };
 }
