@@ -92,6 +92,7 @@ async function handle(ports: DriverPorts, driven: Driven, harness: Harness, wake
     if (toAppError(error).kind !== "notFound") throw error;
     ports.logger.info({ session_id: sessionId }, "the session of a wake does not exist");
   } finally {
+    runner.close();
     driven.delete(sessionId);
     end();
   }
@@ -114,7 +115,7 @@ async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: D
       await wake.release();
       return;
     case "otherKind": {
-      const { state } = runner.warm();
+      const state = runner.state();
       await wake.done();
       if (state.phase !== "unborn" && state.phase !== "closed") {
         await publishWake(ports.bus, { kind: state.harnessKind, sessionId });
@@ -132,7 +133,8 @@ async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: D
 async function lookAgain(ports: DriverPorts, harness: Harness, sessionId: string, runner: Runner): Promise<void> {
   try {
     const hasMore = await runner.hasMore();
-    ports.warm.keep(sessionId, runner.warm());
+    const warm = runner.handOver();
+    if (warm !== undefined) ports.warm.keep(sessionId, warm);
     if (hasMore) await publishWake(ports.bus, { kind: harness.kind, sessionId });
   } catch (error) {
     if (toAppError(error).kind === "notFound") return;

@@ -6,6 +6,7 @@ import { type EventDraft, emptyState, fold, type LivingState, type NewEvent, typ
 import { AppError, newId, toAppError } from "@manyhands/kit";
 import { PendingFrame } from "./pending-frame.ts";
 import type { SessionLog, StoredEvent } from "./session-log.ts";
+import type { SessionTail } from "./session-tail.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
 /** Who holds it, and by what means. */
@@ -29,6 +30,7 @@ export class HeldSession {
   private held = 0;
   private hasRead = false;
   private fenced = false;
+  private tail: SessionTail | undefined;
 
   constructor(id: string, ports: HolderPorts, warm?: WarmSession) {
     this.id = id;
@@ -36,6 +38,7 @@ export class HeldSession {
     if (warm !== undefined) {
       this.events = warm.events;
       this.state = warm.state;
+      this.tail = warm.tail;
     }
   }
 
@@ -69,9 +72,43 @@ export class HeldSession {
     return this.pending.mayOverlap;
   }
 
-  /** The log and fold as of now, for the next turn. */
-  warm(): WarmSession {
-    return { events: this.events, state: this.state };
+  /** Arms the wake-up, then reads. A warm session has been listening all along and mostly knows the news already. */
+  async listen(onNews: (head: number) => void): Promise<void> {
+    if (this.tail !== undefined) {
+      this.tail.onNews = onNews;
+      if (!this.hear(this.tail.take())) await this.refresh();
+      return;
+    }
+    const following = this.ports.log.follow(this.id).then((tail) => {
+      this.tail = tail;
+      tail.onNews = onNews;
+    });
+    const [followed, read] = await Promise.allSettled([following, this.refresh()]);
+    if (followed.status === "rejected") throw followed.reason;
+    if (read.status === "rejected") throw read.reason;
+  }
+
+  /** Takes in what was heard, and reads only what that leaves open below `head`. */
+  async catchUp(head: number): Promise<void> {
+    this.hear(this.tail?.take() ?? []);
+    if (head > this.state.head) await this.refresh();
+  }
+
+  /** Nobody drives it for now; what is stored meanwhile is still heard. */
+  unlisten(): void {
+    if (this.tail !== undefined) this.tail.onNews = undefined;
+  }
+
+  /** The log and fold as of now, still listening, for the next turn; whoever takes it closes its tail. */
+  handOver(): WarmSession | undefined {
+    const { events, state, tail } = this;
+    this.tail = undefined;
+    return tail && { events, state, tail };
+  }
+
+  /** Stops listening, unless that was handed over. */
+  close(): void {
+    this.tail?.close();
   }
 
   /** The fold as it will be once everything pending is stored. */
@@ -140,8 +177,22 @@ export class HeldSession {
 
   /** Reads on. A newer brain's taking after this one's first look means: stop, without a word. */
   async refresh(): Promise<void> {
-    const taking = this.epoch;
-    const news = await this.ports.log.read(this.id, this.state.head);
+    this.take(await this.ports.log.read(this.id, this.state.head), this.epoch);
+  }
+
+  /**
+   * Takes in what was heard on the tail. False when that brought nothing new or leaves a hole: then read on. Never while
+   * an append is on its way: its own frame may be among what was heard.
+   */
+  private hear(heard: readonly StoredEvent[]): boolean {
+    const news = heard.filter((event) => event.position >= this.state.head);
+    const joins = news.every((event, index) => event.position === this.state.head + index);
+    if (news.length === 0 || !joins) return false;
+    this.take(news, this.epoch);
+    return true;
+  }
+
+  private take(news: readonly StoredEvent[], taking: number): void {
     const known = this.held > 0 ? this.held : this.state.epoch;
     const isMine = this.pending.dropStored(new Set(news.map((event) => event.id)));
     this.events.push(...news);

@@ -69,9 +69,19 @@ export class Runner {
     this.mailbox.push({ type: "drain", isUrgent });
   }
 
-  /** The log and fold as of the end, for the next turn. */
-  warm(): WarmSession {
-    return this.session.warm();
+  /** The fold as of the end. */
+  state(): State {
+    return this.session.storedState;
+  }
+
+  /** The log and fold as of the end, still listening, for the next turn; whoever takes it closes its tail. */
+  handOver(): WarmSession | undefined {
+    return this.session.handOver();
+  }
+
+  /** Stops listening, unless that was handed over. */
+  close(): void {
+    this.session.close();
   }
 
   /** True when the log holds something to do that this brain has not seen. Read after the wake was settled. */
@@ -82,30 +92,23 @@ export class Runner {
 
   /** Runs to an end. Rejects when the log or the bus cannot be used; the wake then comes again. */
   async run(): Promise<RunEnd> {
-    const unfollow = await this.listenAndRead();
     try {
+      await this.session.listen((head) => this.mailbox.push({ type: "news", head }));
+      this.ports.pass("before_model_request");
       return await this.loop();
     } catch (error) {
       if (this.session.isFenced) return "fenced";
       throw error;
     } finally {
-      unfollow();
+      this.session.unlisten();
       this.tasks.detach();
     }
-  }
-
-  /** Arms the wake-up before it reads. */
-  private async listenAndRead(): Promise<() => void> {
-    const onNews = (head: number) => this.mailbox.push({ type: "news", head });
-    const [unfollow] = await Promise.all([this.ports.log.follow(this.session.id, onNews), this.session.refresh()]);
-    this.ports.pass("before_model_request");
-    return unfollow;
   }
 
   private async loop(): Promise<RunEnd> {
     for (let idleSteps = 0; idleSteps < maxIdleSteps; idleSteps += 1) {
       for (const message of this.mailbox.take()) this.receive(message);
-      if (this.newsHead > this.session.storedState.head) await this.session.refresh();
+      if (this.newsHead > this.session.storedState.head) await this.session.catchUp(this.newsHead);
       if (this.session.isFenced) return "fenced";
       const state = this.session.expected();
       if (isOtherKind(state, this.ports.harness.kind)) return "otherKind";

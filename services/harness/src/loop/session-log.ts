@@ -4,6 +4,7 @@ import { type Bus, subscribeTail } from "@manyhands/bus";
 import type { NewEvent, SessionEvent, UnknownEvent } from "@manyhands/core";
 import { AppError, newId, type RpcClient, retry, toAppError } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, type SessionService } from "@manyhands/protocol";
+import { createSessionTail, type SessionTail } from "./session-tail.ts";
 
 /** Any stored event. */
 export type StoredEvent = SessionEvent | UnknownEvent;
@@ -22,8 +23,8 @@ export interface SessionLog {
   read(sessionId: string, from: number): Promise<StoredEvent[]>;
   /** Appends one frame. AppError `conflict` when the head moved, `fenced` when a newer brain holds the session. */
   append(frame: Append): Promise<StoredEvent[]>;
-  /** Calls back whenever something may have been stored; a hint. Resolves once it is listening. */
-  follow(sessionId: string, onNews: (head: number) => void): Promise<() => void>;
+  /** Hears what is stored from now on. Resolves once it is listening. */
+  follow(sessionId: string): Promise<SessionTail>;
 }
 
 const pageSize = 1000;
@@ -36,7 +37,7 @@ export function createSessionLog(sessions: RpcClient<typeof SessionService>, bus
   return {
     read: (sessionId, from) => readAll(sessions, sessionId, from),
     append: (frame) => append(sessions, frame),
-    follow: (sessionId, onNews) => subscribeTail(bus, sessionId, (frame) => onNews(frame.position + frame.count)),
+    follow: (sessionId) => createSessionTail((onFrame) => subscribeTail(bus, sessionId, onFrame)),
   };
 }
 

@@ -1,10 +1,13 @@
 import type { State } from "@manyhands/core";
 import type { StoredEvent } from "./session-log.ts";
+import type { SessionTail } from "./session-tail.ts";
 
 /** A session's log and its fold, as of some head. */
 export interface WarmSession {
   readonly events: StoredEvent[];
   readonly state: State;
+  /** Still listening. */
+  readonly tail: SessionTail;
 }
 
 /** Sessions kept for a while after a turn, so that the next one need not read their logs again. Never the truth. */
@@ -19,11 +22,15 @@ export interface WarmSessions {
 const maxSessions = 256;
 const maxEventsPerSession = 4_000;
 
-/** A cache bounded in number, size and time. */
+/** A cache bounded in number, size and time. What leaves it unused stops listening. */
 export function createWarmSessions(keepMs: number): WarmSessions {
   const kept = new Map<string, { session: WarmSession; untilMs: number }>();
+  const drop = (sessionId: string) => {
+    kept.get(sessionId)?.session.tail.close();
+    kept.delete(sessionId);
+  };
   const forgetOld = () => {
-    for (const [id, entry] of kept) if (entry.untilMs <= performance.now()) kept.delete(id);
+    for (const [id, entry] of kept) if (entry.untilMs <= performance.now()) drop(id);
   };
   const timer = setInterval(forgetOld, Math.max(1_000, keepMs));
   timer.unref();
@@ -31,17 +38,21 @@ export function createWarmSessions(keepMs: number): WarmSessions {
     take(sessionId) {
       const entry = kept.get(sessionId);
       kept.delete(sessionId);
-      return entry !== undefined && entry.untilMs > performance.now() ? entry.session : undefined;
+      return entry?.session;
     },
     keep(sessionId, session) {
-      if (keepMs === 0 || session.events.length > maxEventsPerSession) return;
+      drop(sessionId);
+      if (keepMs === 0 || session.events.length > maxEventsPerSession) {
+        session.tail.close();
+        return;
+      }
       const [oldest] = kept.keys();
-      if (kept.size >= maxSessions && oldest !== undefined) kept.delete(oldest);
+      if (kept.size >= maxSessions && oldest !== undefined) drop(oldest);
       kept.set(sessionId, { session, untilMs: performance.now() + keepMs });
     },
     close() {
       clearInterval(timer);
-      kept.clear();
+      for (const id of [...kept.keys()]) drop(id);
     },
   };
 }
