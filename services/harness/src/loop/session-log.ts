@@ -1,13 +1,12 @@
 /** The log as the runner sees it: read on, append at an expected position, hear that something was stored. */
 import { create } from "@bufbuild/protobuf";
 import { type Bus, subscribeTail } from "@manyhands/bus";
-import type { NewEvent, SessionEvent, UnknownEvent } from "@manyhands/core";
+import type { NewEvent } from "@manyhands/core";
 import { AppError, newId, type RpcClient, retry, toAppError } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, type SessionService } from "@manyhands/protocol";
-import { createSessionTail, type SessionTail } from "./session-tail.ts";
+import { createSessionTail, type SessionTail, type StoredEvent } from "./session-tail.ts";
 
-/** Any stored event. */
-export type StoredEvent = SessionEvent | UnknownEvent;
+export type { StoredEvent };
 
 /** One frame to append. */
 export interface Append {

@@ -4,8 +4,11 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import type { StoredFrame, Unsubscribe } from "@manyhands/bus";
+import type { SessionEvent, UnknownEvent } from "@manyhands/core";
 import { decodeEvent, FrameSchema } from "@manyhands/protocol";
-import type { StoredEvent } from "./session-log.ts";
+
+/** Any stored event. */
+export type StoredEvent = SessionEvent | UnknownEvent;
 
 /** An open ear. Survives the turn, so that the next one of a warm session need not read. */
 export interface SessionTail {
