@@ -4,11 +4,13 @@
  */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { eventually, startNatsCluster, startNatsServer, tempDir } from "@manyhands/testkit";
 import { startStores, stopStores } from "./support/bed.ts";
 import { allCurrent, makeLeader } from "./support/cluster-admin.ts";
 import { judgeSessions, type Verdict } from "./support/judge.ts";
 import { between, type RigOptions, type RigReport, type RigRow, report, seededRandom } from "./support/rig.ts";
+import type { StoreProcess } from "./support/store-process.ts";
 import { type Ledger, makeSessions, startWriters } from "./support/writers.ts";
 
 const writers = 8;
@@ -16,6 +18,7 @@ const sessions = 8;
 const events = 1500;
 const loadMs = 60_000;
 const flips = 3;
+const noteMs = 1200;
 
 /** Runs the rig. */
 export default function bitFlip(options: RigOptions): Promise<RigReport> {
@@ -50,8 +53,7 @@ async function flipOnce(random: () => number, end: NodeJS.Signals): Promise<Verd
       await nats.stop(end); // an orderly end writes its state beside the blocks, a kill leaves only the blocks
       flipBytes(streamFolder(nats.dir), random);
       await nats.restart();
-      await Promise.all(stores.map((store) => store.start()));
-      return await judgeSessions(address, ledger.acknowledged);
+      return await judgeStart(stores[0], ledger);
     } finally {
       await stopStores(stores);
     }
@@ -96,6 +98,21 @@ async function damagedReplica(
   return { name, ...summary(verdicts) };
 }
 
+/** The whole log may be refused: that is an alarm too, for all sessions at once. */
+async function judgeStart(store: StoreProcess | undefined, ledger: Ledger): Promise<Verdict> {
+  try {
+    await store?.start();
+  } catch (error) {
+    const sessionIds = new Set(ledger.acknowledged.map((one) => one.sessionId));
+    const alarmed = String(error).includes("LOG_DAMAGED");
+    const verdict = alarmed ? "parked" : "silent";
+    const problems = [`${verdict}: session-store does not start: ${String(error).slice(-300)}`];
+    const counts = { whole: 0, parked: 0, silent: 0, [verdict]: sessionIds.size };
+    return { sessions: sessionIds.size, ...counts, problems };
+  }
+  return judgeSessions(store?.address ?? "", ledger.acknowledged);
+}
+
 async function load(address: string, random: () => number, label = "w"): Promise<Ledger> {
   const sessionIds = await makeSessions(address, sessions);
   const running = startWriters({ addresses: [address], sessionIds, writers, random, label });
@@ -104,6 +121,8 @@ async function load(address: string, random: () => number, label = "w"): Promise
   } finally {
     await running.stop();
   }
+  // How far the log reaches is noted twice a second: damage to what is younger than that shows nowhere.
+  await sleep(noteMs);
   return running.ledger;
 }
 

@@ -76,7 +76,8 @@ export async function storeProcess(env: Readonly<Record<string, string>>): Promi
           return await startOnce();
         } catch (error) {
           await end("SIGKILL");
-          if (attempt === startAttempts) throw error;
+          // A damaged log is no reason to try again, unlike a bus that is away.
+          if (attempt === startAttempts || String(error).includes("LOG_DAMAGED")) throw error;
         }
       }
     },
