@@ -62,7 +62,9 @@ export async function* watchSession(
       const onDelta = (delta: Delta) => void buffer.push({ delta }, 256);
       stops.push(await deps.deltas(query.hot.sessionId, onDelta));
     }
-    yield* items(deps, query, buffer, state, signal);
+    for await (const batch of batches(deps, query, buffer, state, signal)) {
+      for (const item of batch) yield item;
+    }
   } finally {
     for (const stop of stops) stop();
   }
@@ -84,32 +86,48 @@ function suspectGap(buffer: WatchBuffer<Buffered>, state: State): void {
   buffer.wake();
 }
 
-async function* items(
+/** Frames that several watchers share are decoded once; nobody changes their events. */
+const decoded = new WeakMap<StoredFrame, readonly Event[]>();
+
+function eventsOf(stored: StoredFrame): readonly Event[] {
+  const known = decoded.get(stored);
+  if (known !== undefined) return known;
+  const { events } = decodeFrame(stored);
+  decoded.set(stored, events);
+  return events;
+}
+
+/** Items as they come together: a step of an asynchronous generator costs more than most events do. */
+async function* batches(
   deps: WatchDeps,
   query: WatchQuery,
   buffer: WatchBuffer<Buffered>,
   state: State,
   signal: AbortSignal,
-): AsyncGenerator<WatchItem> {
+): AsyncGenerator<readonly WatchItem[]> {
   let next = query.from;
   let sent = 0;
   const head = () => Math.max(sent, query.hot.header?.head_position ?? 0);
-  const emit = function* (events: readonly Event[]): Generator<WatchItem, boolean> {
+  const take = (events: readonly Event[]): { items: WatchItem[]; over: boolean } => {
+    const items: WatchItem[] = [];
     for (const event of events) {
       if (Number(event.position) < next) continue;
       next = Number(event.position) + 1;
       sent = next;
-      if (lets(query.filter, event) || event.type === "session.deleted") yield { kind: "event", event };
-      if (event.type === "session.deleted") return true;
+      const over = event.type === "session.deleted";
+      if (over || lets(query.filter, event)) items.push({ kind: "event", event });
+      if (over) return { items, over };
     }
-    return false;
+    return { items, over: false };
   };
-  const readOn = async function* (): AsyncGenerator<WatchItem, boolean> {
+  const readOn = async function* (): AsyncGenerator<readonly WatchItem[], boolean> {
     await raceAbort(deps.cache.catchUp(query.hot), signal);
     const to = query.hot.header?.head_position ?? 0;
     for await (const chunk of readEvents(deps.store, query.hot, { from: next, to, descending: false, hint: 100 })) {
       signal.throwIfAborted();
-      if (yield* emit(chunk)) return true;
+      const { items, over } = take(chunk);
+      yield items;
+      if (over) return true;
     }
     return false;
   };
@@ -121,10 +139,10 @@ async function* items(
     state.overflowed = false;
     if (yield* readOn()) return;
   }
-  yield { kind: "caughtUp", headPosition: head() };
+  yield [{ kind: "caughtUp", headPosition: head() }];
 
   // While the store is away a live watch waits for it; the reader keeps its place and hears heartbeats.
-  const readOnWhenPossible = async function* (): AsyncGenerator<WatchItem, boolean> {
+  const readOnWhenPossible = async function* (): AsyncGenerator<readonly WatchItem[], boolean> {
     try {
       return yield* readOn();
     } catch (error) {
@@ -141,12 +159,17 @@ async function* items(
     if (state.overflowed) throw tooSlow(next);
     const item = buffer.shift();
     if (item !== undefined && "delta" in item) {
-      yield { kind: "delta", delta: item.delta };
+      yield [{ kind: "delta", delta: item.delta }];
       continue;
     }
     if (item !== undefined) {
-      const gap = item.frame.position > next;
-      if (gap ? yield* readOnWhenPossible() : yield* emit(decodeFrame(item.frame).events)) return;
+      if (item.frame.position > next) {
+        if (yield* readOnWhenPossible()) return;
+        continue;
+      }
+      const { items, over } = take(eventsOf(item.frame));
+      yield items;
+      if (over) return;
       continue;
     }
     const leftMs = beatAt - performance.now();
@@ -155,7 +178,7 @@ async function* items(
       state.suspect = false;
       if (yield* readOnWhenPossible()) return;
       if (leftMs > 0) continue;
-      yield { kind: "heartbeat", headPosition: head() };
+      yield [{ kind: "heartbeat", headPosition: head() }];
       beatAt = performance.now() + query.heartbeatMs;
       continue;
     }

@@ -12,6 +12,7 @@ import {
   subscribeTail,
 } from "@manyhands/bus";
 import type { EventStore } from "./event-store.ts";
+import { shareTails } from "./share-tails.ts";
 
 const readTimeoutMs = 5000;
 const purgeTimeoutMs = 30_000;
@@ -27,7 +28,7 @@ export function createJetStreamEventStore(bus: Bus): EventStore & { close(): voi
     exists: (sessionId) => hasFrames(bus, sessionId, readTimeoutMs),
     lastFrame: (sessionId) => lastFrameNumber(bus, sessionId, readTimeoutMs),
     purge: (sessionId, keep) => purgeSession(bus, sessionId, purgeTimeoutMs, keep),
-    tail: (sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame),
+    tail: shareTails((sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame)),
     follow: (options) => followLog(bus, options),
     available: () => bus.connected(),
     onReconnect: (listener) => bus.onReconnect(listener),
