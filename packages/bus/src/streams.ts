@@ -142,6 +142,13 @@ export const streamTable: readonly StreamRow[] = [
     "manyhands.session.v1.Environment",
   ),
   bucket(
+    "MH_RETENTION",
+    "session-store",
+    "How long sessions are kept.",
+    "policy.{workspace}",
+    "manyhands.session.v1.RetentionPolicy",
+  ),
+  bucket(
     "MH_HANDS",
     "sandbox-manager",
     "Hands, who owns them and what they were made from.",
@@ -162,6 +169,7 @@ export type StreamName =
   | "MH_AUDIT"
   | "KV_MH_AGENTS"
   | "KV_MH_ENVIRONMENTS"
+  | "KV_MH_RETENTION"
   | "KV_MH_HANDS"
   | "KV_MH_VAULTS"
   | "KV_MH_VAULT_SECRETS"
@@ -171,6 +179,7 @@ export type StreamName =
 export type BucketName =
   | "MH_AGENTS"
   | "MH_ENVIRONMENTS"
+  | "MH_RETENTION"
   | "MH_HANDS"
   | "MH_VAULTS"
   | "MH_VAULT_SECRETS"

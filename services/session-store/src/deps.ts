@@ -49,6 +49,7 @@ export interface Deps {
   readonly deltas: (sessionId: string, onDelta: (delta: Delta) => void) => Promise<() => void>;
   readonly agents: KvBucket;
   readonly environments: KvBucket;
+  readonly retention: KvBucket;
   readonly waker: Waker;
   readonly checks: Readonly<Record<string, ReadyCheck>>;
 }
@@ -66,6 +67,7 @@ const streams: readonly StreamName[] = [
   "MH_WAKE",
   "KV_MH_AGENTS",
   "KV_MH_ENVIRONMENTS",
+  "KV_MH_RETENTION",
 ];
 const recheckMs = 30_000;
 
@@ -146,6 +148,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     deltas: (sessionId, onDelta) => subscribeDeltas(bus, sessionId, onDelta),
     agents: await openBucket(bus, "MH_AGENTS"),
     environments: await openBucket(bus, "MH_ENVIRONMENTS"),
+    retention: await openBucket(bus, "MH_RETENTION"),
     waker,
     checks: {
       nats: () => bus.connected(),

@@ -1,6 +1,6 @@
 /** Which handler answers which RPC. RPCs left out answer UNIMPLEMENTED and say that they are not served yet. */
 import { type Implemented, implement } from "@manyhands/kit";
-import { AgentService, EnvironmentService, SessionService } from "@manyhands/protocol";
+import { AgentService, EnvironmentService, RetentionService, SessionService } from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { agentHandlers } from "./routes/agents.ts";
 import { archiveSession } from "./routes/archive-session.ts";
@@ -15,6 +15,7 @@ import { getEvents } from "./routes/get-events.ts";
 import { getSession } from "./routes/get-session.ts";
 import { importSession } from "./routes/import-session.ts";
 import { listSessions } from "./routes/list-sessions.ts";
+import { retentionHandlers } from "./routes/retention.ts";
 import { updateSession } from "./routes/update-session.ts";
 import { verifySession } from "./routes/verify-session.ts";
 import { watchEvents } from "./routes/watch-events.ts";
@@ -40,5 +41,6 @@ export function services(deps: Deps): Implemented[] {
     }),
     implement(AgentService, agentHandlers(deps)),
     implement(EnvironmentService, environmentHandlers(deps)),
+    implement(RetentionService, retentionHandlers(deps)),
   ];
 }
