@@ -2,7 +2,8 @@
  * The fold: events → state. Total and deterministic (H1) — every event in every state gives a state, unknown events and
  * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
  */
-import { listOf, objectOf, parseAgent } from "./agent-config.ts";
+import { objectOf, parseAgent } from "./agent-config.ts";
+import { born, forked, reborn, withoutHand } from "./beginning.ts";
 import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
@@ -98,58 +99,6 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
     default:
       return state; // facts that decide does not need
   }
-}
-
-function born(event: EventOf<"session.created" | "session.forked">): LivingState {
-  return {
-    ...beginning(event),
-    phase: "resting",
-    lastStop: "",
-    head: event.position + 1,
-    epoch: event.epoch,
-    inbox: [],
-    iterations: 0,
-    toolCalls: 0,
-  };
-}
-
-/** A closed session's history goes on elsewhere; what its end left open, the transcript fills in. */
-function reborn(epoch: number, event: EventOf<"session.forked">): LivingState {
-  return { ...born(event), epoch: Math.max(epoch, event.epoch) };
-}
-
-/** What a session begins with, anew or as a fork. */
-function beginning(event: EventOf<"session.created" | "session.forked">) {
-  return {
-    harnessKind: event.harness_kind,
-    agent: parseAgent(event.agent),
-    environment: objectOf(event.environment),
-    resources: listOf(event.resources).map(objectOf),
-    handsMade: 0,
-    interrupted: false,
-    status: "idle" as const,
-    saidRunning: false,
-    announced: [],
-    runningSince: 0,
-    activeMs: 0,
-    usage: { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
-    wakes: 0,
-  };
-}
-
-/** A fork goes on where the shared history ends, idle, with its own setup and nothing of the origin's that runs. */
-function forked(state: LivingState, event: EventOf<"session.forked">): LivingState {
-  const begun = { ...withoutHand(state), ...beginning(event), epoch: Math.max(state.epoch, event.epoch) };
-  if (begun.phase === "resting") return begun;
-  const calls = begun.calls.map(leaveBehind);
-  return begun.phase === "acting"
-    ? { ...begun, calls }
-    : { ...begun, calls, failures: 0, retryAtMs: 0, exhausted: false };
-}
-
-function leaveBehind(call: Call): Call {
-  const { progress } = call;
-  return progress.at === "dispatched" ? { ...call, progress: { at: "leftBehind", handId: progress.handId } } : call;
 }
 
 function isClosing(type: string): boolean {
@@ -310,11 +259,6 @@ function living(state: LivingState) {
       return never;
     }
   }
-}
-
-function withoutHand(state: LivingState): LivingState {
-  const { hand: _, ...rest } = state;
-  return rest;
 }
 
 function addUsage(sum: ModelUsage, usage: ModelUsage | undefined): ModelUsage {
