@@ -5,6 +5,8 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
+  type SessionFileBlob,
+  type SessionFileBlobSchema,
   type SessionFileManifest,
   type SessionFileManifestSchema,
   SessionFileRecordSchema,
@@ -46,6 +48,12 @@ export function encodeSessionFileFrame(stored: Uint8Array): Uint8Array {
   );
 }
 
+/** A piece of a big output as it stands in the file. */
+export function encodeSessionFileBlob(blob: MessageInitShape<typeof SessionFileBlobSchema>): Uint8Array {
+  const record = create(SessionFileRecordSchema, { record: { case: "blob", value: blob } });
+  return delimited(toBinary(SessionFileRecordSchema, record));
+}
+
 function delimited(record: Uint8Array): Uint8Array {
   return new BinaryWriter().bytes(record).finish();
 }
@@ -53,7 +61,8 @@ function delimited(record: Uint8Array): Uint8Array {
 /** What a reader finds. */
 export type SessionFilePart =
   | { readonly kind: "manifest"; readonly manifest: SessionFileManifest }
-  | { readonly kind: "frame"; readonly number: number; readonly stored: Uint8Array };
+  | { readonly kind: "frame"; readonly number: number; readonly stored: Uint8Array }
+  | { readonly kind: "blob"; readonly blob: SessionFileBlob };
 
 /** Reads a file that comes in pieces of any size. */
 export interface SessionFileReader {
@@ -87,6 +96,7 @@ export function createSessionFileReader(): SessionFileReader {
       manifest = checkManifest(decoded.value);
       return { kind: "manifest", manifest };
     }
+    if (decoded.case === "blob") return { kind: "blob", blob: decoded.value };
     if (decoded.case !== "frame") throw new SessionFileError(frames, `the record of frame ${frames} is no frame`);
     if (BigInt(frames) >= manifest.frames) {
       throw new SessionFileError(frames, `there is more behind the ${manifest.frames} frames of the manifest`);

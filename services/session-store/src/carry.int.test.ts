@@ -213,3 +213,42 @@ describe("carrying a session", () => {
     });
   });
 });
+
+describe("carrying big outputs", () => {
+  it("takes them along whole, and refuses them altered, cut or left out", async () => {
+    const sessionId = await newSession(store.sessions);
+    const text = Array.from({ length: 60_000 }, (_, n) => `line ${n}`).join("\n");
+    const result = (id: string) =>
+      create(EventSchema, {
+        id,
+        type: "agent.tool_result",
+        payload: {
+          case: "agentToolResult",
+          value: { toolUseId: "sevt_t", content: [{ kind: { case: "text", value: { text } } }] },
+        },
+      });
+    await emit(sessionId, result("sevt_r1"));
+    await emit(sessionId, result("sevt_r2"), idle());
+    const file = await exported(store.sessions, sessionId);
+    expect(file.length).toBeGreaterThan(text.length);
+    expect(file.length).toBeLessThan(text.length + 400_000); // the same text twice is carried once
+    const session = await imported(elsewhere.sessions, file);
+    const { events } = await elsewhere.sessions.getEvents({ sessionId: session.id, includeBlobs: true });
+    const texts = events.flatMap(({ payload }) =>
+      payload.case === "agentToolResult" ? payload.value.content.map((block) => block.kind.value) : [],
+    );
+    expect(texts).toMatchObject([{ text }, { text }]);
+    expect(framesOf(await exported(elsewhere.sessions, session.id)).slice(0, 3)).toEqual(framesOf(file));
+    const bent = Buffer.from(file);
+    bent[bent.lastIndexOf("line 30000")] = 0x4c;
+    const refused = { reason: "FILE_DAMAGED", details: { metadata: { frame: "1" } } };
+    await expect(imported(elsewhere.sessions, bent)).rejects.toMatchObject(refused);
+    await expect(
+      imported(
+        elsewhere.sessions,
+        remade(file, (frames) => frames),
+      ),
+    ).rejects.toMatchObject(refused);
+    await elsewhere.sessions.deleteSession({ workspaceId, sessionId: session.id });
+  });
+});

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { AppError } from "@manyhands/kit";
 import { type BlobRef, type Event, EventSchema } from "@manyhands/protocol";
-import type { SideKey, SideStore } from "../store/side-store.ts";
+import type { SideKey, SideObject, SideStore } from "../store/side-store.ts";
 import { type Blob, hasBigText, restore, shorten } from "./shorten.ts";
 
 /** Bytes of content in one stored chunk; before them stands the size of the whole, in 8 bytes. */
@@ -74,17 +74,22 @@ const keyOf = (sha256: string, chunk: number): SideKey => ({ kind: "blob", sha25
 
 async function store(side: SideStore, sessionId: string, { sha256, bytes }: Blob): Promise<void> {
   const count = Math.ceil(bytes.length / chunkBytes);
-  const head = Buffer.alloc(sizeBytes);
-  head.writeBigUInt64BE(BigInt(bytes.length));
   for (let first = 0; first < count; first += chunksAtOnce) {
     const chunks = Array.from({ length: Math.min(chunksAtOnce, count - first) }, (_, n) => first + n);
     await Promise.all(
       chunks.map((chunk) => {
         const part = bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes);
-        return side.create(sessionId, { key: keyOf(sha256, chunk), bytes: Buffer.concat([head, part]) });
+        return side.create(sessionId, blobChunk(sha256, bytes.length, chunk, part));
       }),
     );
   }
+}
+
+/** A chunk as it is stored: the size of the whole, then its part of the content. */
+export function blobChunk(sha256: string, size: number, chunk: number, part: Uint8Array): SideObject {
+  const head = Buffer.alloc(sizeBytes);
+  head.writeBigUInt64BE(BigInt(size));
+  return { key: keyOf(sha256, chunk), bytes: Buffer.concat([head, part]) };
 }
 
 /** Size of the whole; undefined when there is no such blob. */

@@ -3,6 +3,7 @@ import { isId } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import type { Deps } from "../deps.ts";
 import type { IndexedSession } from "../projections/session-index.ts";
+import { purgeCarrier } from "./import-frames.ts";
 
 const maxNamed = 20;
 const waitForIndexMs = 5000;
@@ -52,6 +53,6 @@ export async function purgeFrames(
   await deps.side.purge(sessionId);
   const [, below] = await deps.store.keepers(sessionId);
   const carried =
-    below === undefined || isId("session", below.sessionId) ? 0 : await deps.store.purge(below.sessionId, 0);
+    below === undefined || isId("session", below.sessionId) ? 0 : await purgeCarrier(deps, below.sessionId);
   return carried + (await deps.store.purge(sessionId));
 }

@@ -8,6 +8,8 @@ import { AppError, newId } from "@manyhands/kit";
 import { createSessionFileReader, type Frame, SessionFileError, type SessionFileManifest } from "@manyhands/protocol";
 import { foldFrame } from "../log/hot-session.ts";
 import type { EventStore } from "../store/event-store.ts";
+import type { SideStore } from "../store/side-store.ts";
+import { type BlobIntake, createBlobIntake } from "./carry-blobs.ts";
 import { type BadFrame, createChainProof, type Proved } from "./chain.ts";
 
 /** A file that is proved and kept. */
@@ -25,19 +27,20 @@ const maxInFlight = 64;
 
 /** Reads the file to its end. Throws FILE_DAMAGED, naming the first bad frame; nothing stays then. */
 export async function importFrames(
-  store: EventStore,
+  { store, side }: { readonly store: EventStore; readonly side: SideStore },
   pieces: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<Imported> {
   const carrierId = newId("carrier");
-  const intake = createIntake(store, carrierId);
+  const intake = createIntake(store, side, carrierId);
   try {
     const reader = createSessionFileReader();
     for await (const piece of pieces) {
       signal.throwIfAborted();
       for (const part of reader.push(piece)) {
         if (part.kind === "manifest") intake.manifest = part.manifest;
-        else await intake.take(part.stored);
+        else if (part.kind === "frame") await intake.take(part.stored);
+        else await intake.blobs.take(part.blob);
       }
     }
     reader.end();
@@ -51,12 +54,14 @@ export async function importFrames(
 
 interface Intake {
   manifest: SessionFileManifest | undefined;
+  readonly blobs: BlobIntake;
   take(stored: Uint8Array): Promise<void>;
   finish(): Promise<Imported>;
   discard(): Promise<void>;
 }
 
-function createIntake(store: EventStore, carrierId: string): Intake {
+function createIntake(store: EventStore, side: SideStore, carrierId: string): Intake {
+  const blobs = createBlobIntake(side, carrierId);
   const proof = createChainProof();
   const inFlight: Promise<void>[] = [];
   let header: SessionHeader | undefined;
@@ -84,9 +89,11 @@ function createIntake(store: EventStore, carrierId: string): Intake {
 
   return {
     manifest: undefined,
+    blobs,
     async take(stored) {
       const next = proof.next(stored);
       if ("bad" in next) throw fileDamaged(next.bad);
+      blobs.expect(number, next.frame.events);
       header = foldFrame(header, next.frame);
       const putting = put(stored, next.frame, number);
       putting.catch(() => undefined); // awaited below, in order
@@ -98,6 +105,7 @@ function createIntake(store: EventStore, carrierId: string): Intake {
       const { manifest } = this;
       const bad = proof.end(manifest?.headHash);
       if (bad !== undefined) throw fileDamaged(bad);
+      blobs.complete();
       await Promise.all(inFlight);
       const proved = proof.proved();
       if (manifest === undefined || header === undefined)
@@ -110,9 +118,18 @@ function createIntake(store: EventStore, carrierId: string): Intake {
     },
     async discard() {
       await Promise.allSettled(inFlight);
-      if (number > 0) await store.purge(carrierId, 0);
+      if (number > 0) await purgeCarrier({ store, side }, carrierId);
     },
   };
+}
+
+/** Removes a carrier and everything beside it. Answers how many frames went. */
+export async function purgeCarrier(
+  { store, side }: { readonly store: EventStore; readonly side: SideStore },
+  carrierId: string,
+): Promise<number> {
+  await side.purge(carrierId);
+  return store.purge(carrierId, 0);
 }
 
 /** The file is refused. */

@@ -6,6 +6,7 @@ import {
   type SessionService,
   sessionFileVersion,
 } from "@manyhands/protocol";
+import { blobRecords } from "../carry/carry-blobs.ts";
 import { chunksOf } from "../carry/chunks.ts";
 import { walkHistory } from "../carry/verify-history.ts";
 import type { Deps } from "../deps.ts";
@@ -18,7 +19,7 @@ const maxChunkBytes = 256 * 1024;
 
 /** The file of a session as of now; a damaged log is not carried on. */
 export function exportSession(
-  deps: Pick<Deps, "store" | "cache" | "clock">,
+  deps: Pick<Deps, "store" | "blobs" | "cache" | "clock">,
 ): MethodHandler<typeof SessionService.method.exportSession> {
   return async function* (request, context) {
     const { workspaceId, sessionId } = request;
@@ -33,7 +34,7 @@ export function exportSession(
 }
 
 async function* records(
-  deps: Pick<Deps, "store" | "clock">,
+  deps: Pick<Deps, "store" | "blobs" | "clock">,
   { sessionId, header, nextFrame: frames, lastHash: headHash }: HotSession,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
@@ -46,6 +47,7 @@ async function* records(
     headHash,
     exportedAt: timestampFromMs(deps.clock.nowMs()),
   });
+  const named = new Set<string>();
   const walk = walkHistory(deps.store, sessionId, { frames, headHash, signal });
   for (;;) {
     const step = await walk.next();
@@ -54,6 +56,8 @@ async function* records(
       if (bad !== undefined) throw logDamaged(sessionId, bad.frame, bad.problem);
       return;
     }
-    yield encodeSessionFileFrame(step.value.stored.payload);
+    const { stored, frame } = step.value;
+    yield encodeSessionFileFrame(stored.payload);
+    yield* blobRecords(deps.blobs, sessionId, stored.frame, frame.events, named);
   }
 }

@@ -2,13 +2,13 @@ import { isId } from "@manyhands/core";
 import { AppError, type MethodHandler, newId } from "@manyhands/kit";
 import type { ImportSessionRequest, SessionService } from "@manyhands/protocol";
 import { buildFirstFrame } from "../carry/first-frame.ts";
-import { type Imported, importFrames } from "../carry/import-frames.ts";
+import { type Imported, importFrames, purgeCarrier } from "../carry/import-frames.ts";
 import type { Deps } from "../deps.ts";
 import { idReused } from "../log/errors.ts";
 import { sessionToWire } from "../log/header-wire.ts";
 import { appendContext, checkWorkspace, rules } from "./request-rules.ts";
 
-type ImportDeps = Pick<Deps, "log" | "store" | "clock" | "config">;
+type ImportDeps = Pick<Deps, "log" | "store" | "side" | "clock" | "config">;
 
 /** Keeps the file's frames out of sight until all are proved; then one append makes the session that shares them. */
 export function importSession(deps: ImportDeps): MethodHandler<typeof SessionService.method.importSession> {
@@ -23,7 +23,7 @@ export function importSession(deps: ImportDeps): MethodHandler<typeof SessionSer
     rule.done();
     if (first.sessionId !== "" && (await deps.store.exists(first.sessionId)))
       throw idReused("session_id", first.sessionId);
-    const imported = await importFrames(deps.store, chunksFrom(first, pieces), context.signal);
+    const imported = await importFrames(deps, chunksFrom(first, pieces), context.signal);
     try {
       const sessionId = await chooseId(deps, first.sessionId, imported);
       const built = firstFrame(sessionId, first.workspaceId, imported, deps.clock.nowMs());
@@ -33,7 +33,7 @@ export function importSession(deps: ImportDeps): MethodHandler<typeof SessionSer
     } catch (error) {
       // After an unknown outcome the session may exist: what it shares must stay.
       const isUnknown = error instanceof AppError && error.reason === "OUTCOME_UNKNOWN";
-      if (!isUnknown) await deps.store.purge(imported.carrierId, 0);
+      if (!isUnknown) await purgeCarrier(deps, imported.carrierId);
       throw error;
     }
   };

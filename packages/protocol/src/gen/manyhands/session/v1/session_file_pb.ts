@@ -3,7 +3,8 @@
 /* eslint-disable */
 
 // The portable file of a session: the line `manyhands.session/1` ended by a newline, then records, each a
-// `SessionFileRecord` behind its length as a varint: one manifest, then every frame in order. Nothing follows.
+// `SessionFileRecord` behind its length as a varint: one manifest, then every frame in order, each with
+// the blobs that it is the first to name behind it. Nothing follows.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/session/v1/session_file.proto.
  */
 export const file_manyhands_session_v1_session_file: GenFile = /*@__PURE__*/
-  fileDesc("CidtYW55aGFuZHMvc2Vzc2lvbi92MS9zZXNzaW9uX2ZpbGUucHJvdG8SFG1hbnloYW5kcy5zZXNzaW9uLnYxIm0KEVNlc3Npb25GaWxlUmVjb3JkEj0KCG1hbmlmZXN0GAEgASgLMikubWFueWhhbmRzLnNlc3Npb24udjEuU2Vzc2lvbkZpbGVNYW5pZmVzdEgAEg8KBWZyYW1lGAIgASgMSABCCAoGcmVjb3JkIsEBChNTZXNzaW9uRmlsZU1hbmlmZXN0EhYKDmZvcm1hdF92ZXJzaW9uGAEgASgNEi4KB3Nlc3Npb24YAiABKAsyHS5tYW55aGFuZHMuc2Vzc2lvbi52MS5TZXNzaW9uEg4KBmZyYW1lcxgDIAEoBBIOCgZldmVudHMYBCABKAQSEQoJaGVhZF9oYXNoGAUgASgMEi8KC2V4cG9ydGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcGIGcHJvdG8z", [file_google_protobuf_timestamp, file_manyhands_session_v1_session]);
+  fileDesc("CidtYW55aGFuZHMvc2Vzc2lvbi92MS9zZXNzaW9uX2ZpbGUucHJvdG8SFG1hbnloYW5kcy5zZXNzaW9uLnYxIqQBChFTZXNzaW9uRmlsZVJlY29yZBI9CghtYW5pZmVzdBgBIAEoCzIpLm1hbnloYW5kcy5zZXNzaW9uLnYxLlNlc3Npb25GaWxlTWFuaWZlc3RIABIPCgVmcmFtZRgCIAEoDEgAEjUKBGJsb2IYAyABKAsyJS5tYW55aGFuZHMuc2Vzc2lvbi52MS5TZXNzaW9uRmlsZUJsb2JIAEIICgZyZWNvcmQiTQoPU2Vzc2lvbkZpbGVCbG9iEg4KBnNoYTI1NhgBIAEoCRIMCgRzaXplGAIgASgEEg4KBm9mZnNldBgDIAEoBBIMCgRkYXRhGAQgASgMIsEBChNTZXNzaW9uRmlsZU1hbmlmZXN0EhYKDmZvcm1hdF92ZXJzaW9uGAEgASgNEi4KB3Nlc3Npb24YAiABKAsyHS5tYW55aGFuZHMuc2Vzc2lvbi52MS5TZXNzaW9uEg4KBmZyYW1lcxgDIAEoBBIOCgZldmVudHMYBCABKAQSEQoJaGVhZF9oYXNoGAUgASgMEi8KC2V4cG9ydGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcGIGcHJvdG8z", [file_google_protobuf_timestamp, file_manyhands_session_v1_session]);
 
 /**
  * One record of the file.
@@ -46,6 +47,14 @@ export type SessionFileRecord = Message<"manyhands.session.v1.SessionFileRecord"
      */
     value: Uint8Array;
     case: "frame";
+  } | {
+    /**
+     * A piece of a big output that the frame before it names.
+     *
+     * @generated from field: manyhands.session.v1.SessionFileBlob blob = 3;
+     */
+    value: SessionFileBlob;
+    case: "blob";
   } | { case: undefined; value?: undefined };
 };
 
@@ -55,6 +64,49 @@ export type SessionFileRecord = Message<"manyhands.session.v1.SessionFileRecord"
  */
 export const SessionFileRecordSchema: GenMessage<SessionFileRecord> = /*@__PURE__*/
   messageDesc(file_manyhands_session_v1_session_file, 0);
+
+/**
+ * A piece of a big output. All pieces of one stand together and in order, behind the first frame that names it; each
+ * but the last has 256 KiB.
+ *
+ * @generated from message manyhands.session.v1.SessionFileBlob
+ */
+export type SessionFileBlob = Message<"manyhands.session.v1.SessionFileBlob"> & {
+  /**
+   * SHA-256 of the whole, hex.
+   *
+   * @generated from field: string sha256 = 1;
+   */
+  sha256: string;
+
+  /**
+   * Bytes of the whole.
+   *
+   * @generated from field: uint64 size = 2;
+   */
+  size: bigint;
+
+  /**
+   * Where the piece begins.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The piece.
+   *
+   * @generated from field: bytes data = 4;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message manyhands.session.v1.SessionFileBlob.
+ * Use `create(SessionFileBlobSchema)` to create a new message.
+ */
+export const SessionFileBlobSchema: GenMessage<SessionFileBlob> = /*@__PURE__*/
+  messageDesc(file_manyhands_session_v1_session_file, 1);
 
 /**
  * What the file holds.
@@ -110,5 +162,5 @@ export type SessionFileManifest = Message<"manyhands.session.v1.SessionFileManif
  * Use `create(SessionFileManifestSchema)` to create a new message.
  */
 export const SessionFileManifestSchema: GenMessage<SessionFileManifest> = /*@__PURE__*/
-  messageDesc(file_manyhands_session_v1_session_file, 1);
+  messageDesc(file_manyhands_session_v1_session_file, 2);
 
