@@ -23,7 +23,8 @@ export interface DirectReader {
    * The last message of each subject of an explicit list, in stream order; subjects without one are left out. At most
    * 1024 subjects. An answer is cut at about `maxBytes` and then says so: ask again for what is missing.
    * Subjects may hold wildcards where few match: more than 1024 matches throw AppError `exhausted`/TOO_MANY_MATCHES.
-   * Throws AppError `unavailable` when no whole answer comes within `timeoutMs`.
+   * Throws AppError `unavailable` when no whole answer comes within `timeoutMs`, and `unavailable`/MESSAGE_UNREADABLE,
+   * with the number of messages before it as metadata `received`, when a message that is there cannot be read.
    */
   lastOf(query: LastOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
   /** Closes the reply subscription; running reads fail. Twice is fine. */
@@ -50,6 +51,10 @@ const maxSubjects = 1024;
 const defaultMaxBytes = 8 * 1024 * 1024;
 const endOfBatch = 204;
 const nothingFound = 404;
+/** What the server says at a message that it counts but cannot load, where "No Results" means that there are none. */
+const notLoaded = "Message Not Found";
+/** A message may be replaced or removed in the middle of a read, and another replica may hold a good copy. */
+const unreadableTries = 3;
 const tooManyMatches = 413;
 
 /** A reader with its own reply subscription on the bus. */
@@ -62,20 +67,31 @@ export function createDirectReader(bus: Bus): DirectReader {
       if (error === null) receive(pending.get(msg.subject), msg);
     },
   });
+  const readOnce = (query: LastOfQuery): Promise<Answer> => {
+    assertConnected(bus);
+    const reply = `${inbox}.${(next++).toString(36)}`;
+    const answer = awaitAnswer(pending, reply, query.timeoutMs);
+    const body = { multi_last: query.subjects, max_bytes: query.maxBytes ?? defaultMaxBytes };
+    try {
+      bus.connection.publish(`$JS.API.DIRECT.GET.${query.stream}`, JSON.stringify(body), { reply });
+    } catch (error) {
+      pending.get(reply)?.settle(AppError.unavailable("BUS_UNAVAILABLE", "NATS refused the read", error));
+    }
+    return answer;
+  };
   return {
     async lastOf(query) {
-      assertConnected(bus);
-      if (query.subjects.length === 0) return { messages: [], cut: false };
       if (query.subjects.length > maxSubjects) throw new RangeError(`at most ${maxSubjects} subjects in one read`);
-      const reply = `${inbox}.${(next++).toString(36)}`;
-      const answer = awaitAnswer(pending, reply, query.timeoutMs);
-      const body = { multi_last: query.subjects, max_bytes: query.maxBytes ?? defaultMaxBytes };
-      try {
-        bus.connection.publish(`$JS.API.DIRECT.GET.${query.stream}`, JSON.stringify(body), { reply });
-      } catch (error) {
-        pending.get(reply)?.settle(AppError.unavailable("BUS_UNAVAILABLE", "NATS refused the read", error));
+      for (let tries = 1; query.subjects.length > 0; tries += 1) {
+        try {
+          return await readOnce(query);
+        } catch (error) {
+          const again = error instanceof AppError && error.reason === "MESSAGE_UNREADABLE" && tries < unreadableTries;
+          if (!again) throw error;
+        }
       }
-      return answer;
+      assertConnected(bus);
+      return { messages: [], cut: false };
     },
     close() {
       subscription.unsubscribe();
@@ -110,6 +126,8 @@ function receive(one: Pending | undefined, msg: Msg): void {
   } else if (code === endOfBatch) {
     const left = Number(msg.headers?.last("Nats-Num-Pending") || "0");
     one.settle({ messages: one.messages, cut: left > 0 });
+  } else if (code === nothingFound && msg.headers?.description === notLoaded) {
+    one.settle(unreadable(one.messages.length));
   } else if (code === nothingFound) {
     one.settle({ messages: one.messages, cut: false });
   } else if (code === tooManyMatches) {
@@ -118,6 +136,14 @@ function receive(one: Pending | undefined, msg: Msg): void {
     const why = `${code} ${msg.headers?.description ?? ""}`.trim();
     one.settle(AppError.unavailable("BUS_UNAVAILABLE", `the stream cannot be read: ${why}`));
   }
+}
+
+function unreadable(received: number): AppError {
+  return new AppError("unavailable", {
+    reason: "MESSAGE_UNREADABLE",
+    message: "a stored message cannot be read",
+    details: { metadata: { received: String(received) } },
+  });
 }
 
 function storedMessage(msg: Msg): StoredMessage {

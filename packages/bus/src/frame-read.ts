@@ -47,7 +47,7 @@ export const maxFramesPerRead = 1024;
 
 /**
  * The stored ones among the given frame numbers, ascending. Direct: a lagging replica may miss the newest. Throws
- * AppError `unavailable`; `timeoutMs` bounds each round, and rounds are bounded by the number of frames.
+ * AppError `unavailable`, and `internal`/LOG_DAMAGED at a frame that is there and cannot be read; `timeoutMs` bounds each round, and rounds are bounded by the number of frames.
  */
 export async function readFrames(
   reader: DirectReader,
@@ -60,7 +60,10 @@ export async function readFrames(
   while (wanted.length > 0) {
     const numbers = wanted.slice(0, maxFramesPerRead);
     const list = numbers.map((frame) => subjects.log(sessionId, frame));
-    const { messages, cut } = await reader.lastOf({ stream: "MH_LOG", subjects: list, timeoutMs });
+    const query = { stream: "MH_LOG", subjects: list, timeoutMs } as const;
+    const { messages, cut } = await reader.lastOf(query).catch((error: unknown) => {
+      throw damagedFrame(sessionId, numbers, error);
+    });
     const got = framesOf(sessionId, numbers, messages);
     found.push(...got);
     if (cut && got.length === 0)
@@ -70,6 +73,18 @@ export async function readFrames(
     wanted = [...rest, ...wanted.slice(maxFramesPerRead)];
   }
   return found.sort((a, b) => a.frame - b.frame);
+}
+
+/** What cannot be read is damage of this session, never its end: it must not be taken for a shorter log. */
+function damagedFrame(sessionId: string, numbers: readonly number[], error: unknown): unknown {
+  if (!(error instanceof AppError) || error.reason !== "MESSAGE_UNREADABLE") return error;
+  const frame = numbers[Number(error.details.metadata?.received ?? 0)] ?? numbers[0] ?? 0;
+  return new AppError("internal", {
+    reason: "LOG_DAMAGED",
+    message: `the log of session ${sessionId} is damaged at frame ${frame}: its bytes on the disk cannot be read`,
+    details: { metadata: { frame: String(frame) } },
+    cause: error,
+  });
 }
 
 /**
