@@ -10,7 +10,9 @@ import { decodeFrame, type HotSession } from "./hot-session.ts";
 import { range } from "./session-cache.ts";
 import { type FrameSpan, spanOf } from "./skim-frame.ts";
 
-const maxChunkFrames = 256;
+const maxChunkFrames = 1000;
+const maxChunkBytes = 4 * 1024 * 1024;
+const maxFirstFrames = 256;
 const chunkGrowth = 4;
 /** Frames read beyond what a slice should take: as far as anchors lie apart. */
 const spareFrames = 10;
@@ -36,7 +38,7 @@ export async function* readEvents(store: EventStore, hot: HotSession, query: Rea
   const start = await locate(store, hot, query.descending ? query.to - 1 : query.from);
   // Upwards, what lies between the anchor and the slice is read as well.
   const before = query.descending ? 0 : Math.max(0, query.from - hot.index.around(query.from).from.position);
-  const size = Math.min(maxChunkFrames, Math.ceil((before + query.hint) / perFrame) + spareFrames);
+  const size = Math.min(maxFirstFrames, Math.ceil((before + query.hint) / perFrame) + spareFrames);
   yield* query.descending ? readDown(store, hot, query, size) : readUp(store, hot, query, start, size);
 }
 
@@ -59,7 +61,7 @@ async function* readUp(
     next = last.stored.frame + 1;
     expected = last.span.end;
     const more = last.span.end < query.to && next < hot.nextFrame;
-    size = Math.min(maxChunkFrames, size * chunkGrowth);
+    size = nextSize(size, frames);
     ahead = more ? readPlaced(store, hot, next, Math.min(hot.nextFrame, next + size)) : undefined;
     ahead?.catch(() => undefined); // who stops reading early never hears of it
     const events = eventsWithin(frames, query);
@@ -83,8 +85,15 @@ async function* readDown(
     if (events.length > 0) yield events;
     if ((frames[0]?.span.first ?? 0) <= query.from) return;
     end = begin;
-    size = Math.min(maxChunkFrames, size * chunkGrowth);
+    size = nextSize(size, frames);
   }
+}
+
+/** Larger chunks cost less per frame, until frames like the last ones would be too many bytes at once. */
+function nextSize(size: number, frames: readonly PlacedFrame[]): number {
+  const bytes = frames.reduce((sum, { stored }) => sum + stored.payload.length, 0);
+  const fitting = Math.max(1, Math.floor((maxChunkBytes * frames.length) / Math.max(1, bytes)));
+  return Math.min(maxChunkFrames, fitting, size * chunkGrowth);
 }
 
 /** A stored frame and where it lies. */
