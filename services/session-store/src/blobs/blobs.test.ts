@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { type Event, EventSchema } from "@manyhands/protocol";
+import { decodeEvent, type Event, EventSchema } from "@manyhands/protocol";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { createMemoryEventStore } from "../store/memory-event-store.ts";
@@ -50,6 +50,19 @@ it("keeps head and tail at the edges of characters, and gives back exactly what 
     }),
     { numRuns: 20 },
   );
+});
+
+it("looks to a brain like any other result: short text, nothing else", async () => {
+  const [kept] = await createBlobs(createMemorySideStore()).keep("sesn_a", [toolResult("w".repeat(100_000))]);
+  if (kept === undefined) throw new Error("nothing kept");
+  const { content, ...envelope } = { content: [], ...decodeEvent(kept) };
+  const small = { content: [], ...decodeEvent(toolResult("small")) };
+  expect(Object.keys(envelope).sort()).toEqual(
+    Object.keys(small)
+      .filter((key) => key !== "content")
+      .sort(),
+  );
+  expect(content).toEqual([{ type: "text", text: resultText(kept) }]);
 });
 
 it("reads any range, across chunks, and knows the size", async () => {
