@@ -3,6 +3,7 @@ import { AppError } from "@manyhands/kit";
 import type { Event } from "@manyhands/protocol";
 import { locate, readWhole } from "../log/event-reader.ts";
 import type { HotSession } from "../log/hot-session.ts";
+import { range } from "../log/session-cache.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 /** What a fork shares and what it must repeat. */
@@ -15,24 +16,35 @@ export interface ForkPoint {
   readonly repeated: readonly Event[];
 }
 
-const framesPerRead = 64;
-const maxReads = 64;
+const probesPerRound = 8;
+const maxRounds = 32;
 
 /** The point before the event at `position`, which is at most the head. */
 export async function findForkPoint(store: EventStore, hot: HotSession, position: number): Promise<ForkPoint> {
   const { nextFrame, lastHash } = hot;
   if (position === hot.header?.head_position) return { frames: nextFrame, previousHash: lastHash, repeated: [] };
-  let number = await locate(store, hot, position);
-  for (let reads = 0; reads < maxReads && number < nextFrame; reads += 1) {
-    const frames = await readWhole(store, hot, number, Math.min(nextFrame, number + framesPerRead));
-    const at = frames.findIndex((one) => Number(one.firstPosition) + one.events.length > position);
-    const frame = frames[at];
-    if (frame === undefined) {
-      number += frames.length;
-      continue;
+  const number = await frameAt(store, hot, position, nextFrame);
+  const [frame] = await readWhole(store, hot, number, number + 1);
+  if (frame === undefined) throw AppError.internal(new Error(`frame ${number} was read as nothing`));
+  const repeated = frame.events.filter((event) => Number(event.position) < position);
+  return { frames: number, previousHash: frame.previousHash, repeated };
+}
+
+/** Number of the frame that holds a position: told by positions stored beside frames, so that none is decoded. */
+async function frameAt(store: EventStore, hot: HotSession, position: number, nextFrame: number): Promise<number> {
+  let low = await locate(store, hot, position);
+  let behind = Math.min(hot.index.around(position).behind?.frame ?? nextFrame, nextFrame);
+  for (let round = 0; behind - low > 1; round += 1) {
+    if (round >= maxRounds) throw AppError.internal(new Error(`position ${position} was not found`));
+    const step = Math.max(1, Math.ceil((behind - low) / (probesPerRound + 1)));
+    const numbers = range(1, probesPerRound + 1).map((n) => low + n * step);
+    const probes = numbers.filter((number) => number < behind);
+    const found = await store.read(hot.sessionId, probes);
+    if (found.length < probes.length) await readWhole(store, hot, low, behind); // says which is missing, and why
+    for (const one of found) {
+      if (one.position <= position) low = Math.max(low, one.frame);
+      else behind = Math.min(behind, one.frame);
     }
-    const repeated = frame.events.filter((event) => Number(event.position) < position);
-    return { frames: number + at, previousHash: frame.previousHash, repeated };
   }
-  throw AppError.internal(new Error(`the frame of position ${position} was not found in ${maxReads} reads`));
+  return low;
 }
