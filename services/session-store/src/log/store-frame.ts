@@ -13,7 +13,8 @@ export interface StoreFrameOptions {
   readonly clock: Clock;
 }
 
-const tryMs = 2000;
+/** A leader that steps down leaves what was sent to it unanswered for ever; its successor answers the same frame at once. */
+const tryMs = 1000;
 const minimumTryMs = 5;
 
 /**
