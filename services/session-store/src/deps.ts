@@ -104,8 +104,6 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   // What another replica deleted is forgotten here too, so that no stale head is appended to.
   const following = await openIndex(bus, config, shell, store, clock, (sessionId) => cache.drop(sessionId));
   index = following;
-  const marked = mark.keep(() => following.sequence(), lifecycle.signal);
-  lifecycle.onStop("log mark", marked);
   const waker = createWaker({
     publish: (wake) => publishWake(bus, wake),
     index: () => following,
@@ -124,6 +122,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   lifecycle.onStop("recall", () => recall.settled());
   const blobs = createBlobs(side);
   let lastStored = 0;
+  const marked = mark.keep(() => Math.max(lastStored, following.sequence()), lifecycle.signal);
+  lifecycle.onStop("log mark", marked);
   const log = createSessionLog({
     store,
     cache,
