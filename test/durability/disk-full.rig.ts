@@ -22,7 +22,7 @@ const paddingBytes = 4000;
 const fillMs = 60_000;
 const deadlineMs = 3000;
 const graceMs = 500;
-const backMs = 20_000;
+const backMs = 8000;
 const probes = 5;
 
 /** Runs the rig. */

@@ -3,6 +3,7 @@
  * nothing acknowledged is lost, doubled or moved, and the hash chain holds.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { retry } from "@manyhands/kit";
 import { eventually, startNatsServer } from "@manyhands/testkit";
 import { startStores, stopStores } from "./support/bed.ts";
 import { isWhole } from "./support/check-log.ts";
@@ -59,7 +60,9 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
         await victim.reviving;
         await victim.kill9();
         kills.set(victim.name, (kills.get(victim.name) ?? 0) + 1);
-        victim.reviving = sleep(between(random, 0, 400)).then(() => victim.revive());
+        victim.reviving = sleep(between(random, 0, 400)).then(() =>
+          retry(victim.revive, { attempts: 3, initialMs: 200, maxMs: 1000, when: () => true }),
+        );
         victim.reviving.catch((error: unknown) =>
           options.progress(`storm: ${victim.name} does not come up: ${String(error)}`),
         );
