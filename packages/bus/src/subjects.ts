@@ -84,11 +84,11 @@ export const subjectTable: readonly SubjectRow[] = [
     name: "logIds",
     address: "mh.logid.{session}.{segment}",
     summary:
-      "Which request and event ids 256 consecutive frames hold, as hashes. Derived from the log and written once; " +
+      "Which request and event ids 128 consecutive frames hold, as hashes. Derived from the log and written once; " +
       "whoever misses one makes it again from the frames.",
     payload: "none",
     headers: {},
-    parameters: { ...session, segment: "Frame number divided by 256." },
+    parameters: { ...session, segment: "Frame number divided by 128." },
     publishers: ["session-store"],
     subscribers: ["session-store"],
     stream: "MH_BLOBS",
@@ -169,7 +169,7 @@ export const subjects = {
     `mh.wake.${subjectToken("harness_kind", kind)}.${subjectToken("session_id", sessionId)}`,
   /** All wakes of one harness kind. */
   wakesOf: (kind: string) => `mh.wake.${subjectToken("harness_kind", kind)}.*`,
-  /** The ids of 256 frames of one session. */
+  /** The ids of 128 frames of one session. */
   logIds: (sessionId: string, segment: number) =>
     `mh.logid.${subjectToken("session_id", sessionId)}.${frameToken(segment)}`,
   /** All ids of one session. */

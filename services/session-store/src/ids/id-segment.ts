@@ -1,5 +1,5 @@
 /**
- * The ids of a run of 256 frames, packed: what recognises a repeat that is older than the window of recent ids. Only
+ * The ids of a run of 128 frames, packed: what recognises a repeat that is older than the window of recent ids. Only
  * what no brain wrote is in it: a brain names the position it expects, so that it can store nothing twice. Each id is
  * seven bytes: 48 bits of its SHA-256 and the frame within the run. A hash may lie, so every hit is checked in its frame.
  */
@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { Event } from "@manyhands/protocol";
 
 /** Frames in a segment. */
-export const framesPerSegment = 256;
+export const framesPerSegment = 128;
 
 const version = 1;
 const keyBytes = 6;
@@ -32,7 +32,7 @@ function keyOf(text: string): IdKey {
   return createHash("sha256").update(text).digest().readUIntBE(0, keyBytes);
 }
 
-/** The segment of 256 frames in order. */
+/** The segment of 128 frames in order. */
 export function encodeSegment(frames: readonly FrameIds[]): Uint8Array {
   const entries = frames.flatMap((frame, offset) => keysOf(frame).map((key) => ({ key, offset })));
   const bytes = Buffer.alloc(1 + entries.length * entryBytes);

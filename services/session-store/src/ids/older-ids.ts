@@ -5,7 +5,7 @@ import { framesPerSegment, type IdKey } from "./id-segment.ts";
 export interface OlderIds {
   /** Learns the next segment. */
   add(entries: readonly { readonly key: IdKey; readonly offset: number }[]): void;
-  /** Number of segments learnt: frames below 256 times that are covered. */
+  /** Number of segments learnt: frames below 128 times that are covered. */
   segments(): number;
   /** Frames that may hold the id, newest first. */
   framesOf(key: IdKey): readonly number[];

@@ -1,6 +1,6 @@
 /**
- * Recognises repeats however old they are. The newest 512 frames are known anyway; everything older is in segments
- * beside the log, each made once from 256 frames when they are complete, in the background: an append never waits for
+ * Recognises repeats however old they are. The newest 256 frames are known anyway; everything older is in segments
+ * beside the log, each made once from 128 frames when they are complete, in the background: an append never waits for
  * one. A segment is only derived, so there is no order in which a crash can hurt: whoever misses one makes it again.
  */
 import { type Logger, toAppError } from "@manyhands/kit";

@@ -16,7 +16,7 @@ export interface RecentIds {
 }
 
 /** Frames in which repeats are recognised. */
-export const recentFrames = 512;
+export const recentFrames = 256;
 
 /** An empty window. */
 export function createRecentIds(maxFrames = recentFrames): RecentIds {

@@ -498,7 +498,7 @@ export type EmitEventsRequest = Message<"manyhands.session.v1.EmitEventsRequest"
   /**
    * 1 to 64 events. `position`, `created_at` and `blobs` are ignored; an empty `id` is filled in. An event whose id is
    * in the log already is answered with what is there: without `epoch` however long ago it was written, with `epoch`
-   * among the last 512 frames (a brain names `expected_position`, so that it can never store anything twice).
+   * among the last 256 frames (a brain names `expected_position`, so that it can never store anything twice).
    *
    * @generated from field: repeated manyhands.events.v1.Event events = 3;
    */
