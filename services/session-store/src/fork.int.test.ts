@@ -212,4 +212,34 @@ describe("forking", () => {
     await expect(store.sessions.getEvents({ sessionId: forkId })).rejects.toMatchObject({ kind: "notFound" });
     await expect(store.sessions.verifySession({ sessionId: forkId })).rejects.toMatchObject({ kind: "notFound" });
   });
+
+  it("leaves no fork without its history when its origin is deleted in the same instant, by another replica", async () => {
+    const other = await startStore(testConfig(server));
+    for (let round = 0; round < 15; round += 1) {
+      const sessionId = await origin();
+      const [forking, deleting] = await Promise.allSettled([
+        fork(store.sessions, sessionId, 6),
+        other.sessions.deleteSession({ workspaceId, sessionId }),
+      ]);
+      if (forking.status === "rejected") {
+        expect(forking.reason).toMatchObject({ kind: "notFound" });
+        expect(deleting.status).toBe("fulfilled");
+        continue;
+      }
+      if (deleting.status === "rejected") expect(deleting.reason).toMatchObject({ reason: "SESSION_FORKED" });
+      expect(await other.sessions.verifySession({ sessionId: forking.value })).toMatchObject({ intact: true });
+      expect(await allEvents(store.sessions, forking.value)).toHaveLength(7);
+    }
+    await other.stop();
+  });
+
+  it("refuses the sixty-fifth fork in a row", async () => {
+    let sessionId = await newSession(store.sessions);
+    for (let depth = 1; depth <= 63; depth += 1) sessionId = await fork(store.sessions, sessionId, depth);
+    const deepest = await fork(store.sessions, sessionId, 64).catch((error: unknown) => error);
+    const last = typeof deepest === "string" ? deepest : sessionId;
+    expect((await allEvents(store.sessions, last)).length).toBeGreaterThanOrEqual(64);
+    expect(await store.sessions.verifySession({ sessionId: last })).toMatchObject({ intact: true });
+    await expect(fork(store.sessions, last, 64)).rejects.toMatchObject({ reason: "FORK_TOO_DEEP" });
+  });
 });

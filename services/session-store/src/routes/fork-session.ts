@@ -6,9 +6,10 @@ import { EventSchema, type ForkSessionRequest, type SessionService } from "@many
 import { buildFirstFrame } from "../carry/first-frame.ts";
 import { findForkPoint } from "../carry/fork-point.ts";
 import type { Deps } from "../deps.ts";
+import type { BuiltFrame } from "../log/build-frame.ts";
 import { idReused } from "../log/errors.ts";
 import { sessionToWire } from "../log/header-wire.ts";
-import { decodeFrame, type HotSession } from "../log/hot-session.ts";
+import { createHotSession, decodeFrame, type HotSession, hashOf } from "../log/hot-session.ts";
 import type { AppendContext } from "../log/session-log.ts";
 import { maxForkDepth } from "../store/shared-history.ts";
 import { appendContext, checkRequestId, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
@@ -47,7 +48,7 @@ export function forkSession(deps: ForkDeps): MethodHandler<typeof SessionService
       if (other === undefined) throw idReused("request_id", request.requestId);
       return { session: sessionToWire(forkId, other) };
     }
-    await checkStillThere(deps, hot, forkId, bounds);
+    await checkStillThere(deps, hot, built, bounds);
     return { session: sessionToWire(forkId, built.header) };
   };
 }
@@ -95,7 +96,7 @@ async function answerRepeat(
 async function checkStillThere(
   deps: ForkDeps,
   origin: HotSession,
-  forkId: string,
+  built: BuiltFrame,
   bounds: AppendContext,
 ): Promise<void> {
   try {
@@ -109,7 +110,15 @@ async function checkStillThere(
     type: "session.deleted",
     payload: { case: "sessionDeleted", value: {} },
   });
-  await deps.log.remove(forkId, { events: [deleted], requestId: "", epoch: 0 }, bounds, () => undefined);
+  const forkId = built.message.sessionId;
+  // Put there as it was made: what it shares can perhaps not be read any more.
+  const fork = createHotSession(forkId, built.message.frame);
+  fork.header = built.header;
+  fork.nextFrame = built.message.frame + 1;
+  fork.lastHash = hashOf(built.message.payload);
+  deps.cache.put(fork);
+  const request = { events: [deleted], requestId: "", epoch: 0, mayRepeat: false };
+  await deps.log.remove(forkId, request, bounds, () => undefined);
   await deps.store.purge(forkId);
   deps.cache.drop(forkId);
   throw AppError.notFound("session", origin.sessionId);
