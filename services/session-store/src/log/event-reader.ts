@@ -36,10 +36,23 @@ export async function* readEvents(store: EventStore, hot: HotSession, query: Rea
   if (query.to <= query.from) return;
   const perFrame = Math.max(1, (hot.header?.head_position ?? 1) / Math.max(1, hot.nextFrame));
   const start = await locate(store, hot, query.descending ? query.to - 1 : query.from);
-  // Upwards, what lies between the anchor and the slice is read as well.
-  const before = query.descending ? 0 : Math.max(0, query.from - hot.index.around(query.from).from.position);
-  const size = Math.min(maxFirstFrames, Math.ceil((before + query.hint) / perFrame) + spareFrames);
+  const size = Math.min(maxFirstFrames, firstSize(hot, query, start, perFrame));
   yield* query.descending ? readDown(store, hot, query, size) : readUp(store, hot, query, start, size);
+}
+
+/** How many frames hold what the caller wants: as anchors say, where they are close; else as many as usual, and spare ones. */
+function firstSize(
+  hot: HotSession,
+  { from, to, descending, hint }: ReadQuery,
+  start: number,
+  perFrame: number,
+): number {
+  if (descending) return Math.ceil(hint / perFrame) + spareFrames;
+  const wanted = Math.min(to, from + hint);
+  const before = Math.max(0, from - hot.index.around(from).from.position);
+  const usual = Math.ceil((before + hint) / perFrame) + spareFrames;
+  const end = hot.index.around(wanted - 1).behind?.frame ?? Number.POSITIVE_INFINITY;
+  return end - start <= usual + spareFrames ? end - start : usual;
 }
 
 async function* readUp(

@@ -81,9 +81,16 @@ function roughBytes(event: Event): number {
   return 256 + sizeOf(event.payload.value, 0);
 }
 
+/** Walks with plain loops: this runs for every event of every page, and took a fifth of a small one's time otherwise. */
 function sizeOf(value: unknown, depth: number): number {
   if (typeof value === "string") return value.length * 2;
+  if (typeof value !== "object" || value === null || depth > 8) return 8;
   if (value instanceof Uint8Array) return value.length;
-  if (depth > 8 || typeof value !== "object" || value === null) return 8;
-  return Object.values(value).reduce<number>((sum, item) => sum + sizeOf(item, depth + 1), 0);
+  let sum = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) sum += sizeOf(item, depth + 1);
+    return sum;
+  }
+  for (const key in value) sum += sizeOf(Reflect.get(value, key), depth + 1);
+  return sum;
 }
