@@ -22,6 +22,9 @@ export type CallScope = {
   dispose(): void;
 };
 
+/** Made once: grpc-js says "cancelled" of every call when its stream closes, and an error's stack costs 20 us. */
+const CANCELLED = AppError.cancelled("the caller cancelled the call");
+
 /** Builds the context of a call; `stopSignal` is the shutdown signal that applies to this kind of call. */
 export function openCall(call: ServerCall, path: string, logger: Logger, stopSignal: AbortSignal): CallScope {
   const metadata = textMetadata(call.metadata);
@@ -33,9 +36,7 @@ export function openCall(call: ServerCall, path: string, logger: Logger, stopSig
 
   call.on("cancelled", () => {
     const late = Number.isFinite(deadline) && Date.now() >= deadline - 1;
-    abort(
-      late ? AppError.deadline("the caller's deadline passed") : AppError.cancelled("the caller cancelled the call"),
-    );
+    abort(late ? AppError.deadline("the caller's deadline passed") : CANCELLED);
   });
   if (stopSignal.aborted) {
     onStop();

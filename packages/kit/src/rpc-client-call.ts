@@ -10,6 +10,9 @@ import type { CallOptions } from "./rpc-types.ts";
 /** 24 days: grpc-js counts a deadline in 32 bits of milliseconds at the server, so longer ones would come out negative. */
 const MAX_DEADLINE_MS = 24 * 86_400_000;
 
+/** Made once: an abort without a reason makes an error with a stack for every call. */
+const CALL_ENDED = AppError.cancelled("the call has ended");
+
 /** One call of a client: its settings, and exactly one end. */
 export type ClientCall = {
   readonly metadata: Metadata;
@@ -43,7 +46,7 @@ export function openClientCall(
     if (ended.signal.aborted) {
       return;
     }
-    ended.abort();
+    ended.abort(CALL_ENDED);
     signal?.removeEventListener("abort", onAbort);
     const labels = { method: path, code: status[code] ?? "UNKNOWN" };
     caller.metrics?.rpcCalled.inc(labels);
