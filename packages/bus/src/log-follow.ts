@@ -3,7 +3,7 @@ import { AppError } from "@manyhands/kit";
 import { type ConsumerMessages, DeliverPolicy, type JsMsg, jetstream } from "@nats-io/jetstream";
 import type { Bus } from "./bus.ts";
 import { frameOf, type StoredFrame } from "./frame-read.ts";
-import { lookAhead } from "./log-skip.ts";
+import { damagedAmong, lookAhead } from "./log-skip.ts";
 
 /** What a follower is told. */
 export interface LogFollowerOptions {
@@ -82,6 +82,7 @@ class Following {
   }
 
   #take(message: JsMsg): void {
+    if (message.seq <= this.#sequence) return; // told already, by the consumer before this one
     this.#sequence = message.seq;
     const frame = frameOf(message.subject, {
       sequence: message.seq,
@@ -103,25 +104,28 @@ class Following {
     this.#timer.unref();
   }
 
-  /** Only when nothing came since the last look: what is delivered needs no questions. */
+  /**
+   * Only when nothing came since the last look: what is delivered needs no questions. A consumer that a restart of the
+   * server left behind without a word is found here too: the stream holds more, and it does not come.
+   */
   async #check(): Promise<void> {
     const quiet = this.#seenAtCheck === this.#sequence;
     this.#seenAtCheck = this.#sequence;
     try {
-      if (quiet && this.#bus.connected() && (await this.#passOver(this.#sequence))) return;
+      if (quiet && this.#bus.connected() && (await this.#goOn(this.#sequence))) return;
     } catch (error) {
       this.#bus.logger.debug({ err: error }, "the log cannot be looked at; its follower is asked again later");
     }
     this.#checkLater();
   }
 
-  /** Begins anew behind damaged messages; false when there are none. */
-  async #passOver(sequence: number): Promise<boolean> {
+  /** Begins anew behind damaged messages, or at one that was not delivered; false when there is nothing more. */
+  async #goOn(sequence: number): Promise<boolean> {
     const { unreadableTo, atEnd } = await lookAhead(this.#bus, sequence);
     if (this.#sequence !== sequence || this.#stopped) return false;
-    if (unreadableTo > sequence) {
-      const run = { from: sequence + 1, to: unreadableTo };
-      this.#bus.logger.error(run, "messages of the log cannot be read: their bytes on the disk are damaged");
+    const isStalled = unreadableTo > sequence || !atEnd;
+    if (isStalled) {
+      if (unreadableTo > sequence) await this.#tellDamage(sequence + 1, unreadableTo);
       const old = this.#messages;
       this.#messages = undefined;
       await old?.close();
@@ -134,7 +138,14 @@ class Following {
       }
     }
     if (atEnd) this.#reachEnd(); // the server's count of what is left may include what it cannot read
-    return unreadableTo > sequence;
+    return isStalled;
+  }
+
+  /** Messages of deleted sessions are missing too, but rightly. */
+  async #tellDamage(from: number, to: number): Promise<void> {
+    const damaged = await damagedAmong(this.#bus, from, to);
+    if (damaged === 0) return;
+    this.#bus.logger.error({ from, to, damaged }, "messages of the log cannot be read: their bytes are damaged");
   }
 }
 

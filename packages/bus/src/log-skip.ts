@@ -25,8 +25,17 @@ export async function lookAhead(bus: Bus, sequence: number): Promise<Ahead> {
   return { unreadableTo: next - 1, atEnd: next > last };
 }
 
+/** How many of the unreadable messages `from` to `to` nobody deleted. Throws like `lookAhead`. */
+export async function damagedAmong(bus: Bus, from: number, to: number): Promise<number> {
+  const query = JSON.stringify({ deleted_details: true });
+  const info = (await request(bus, "$JS.API.STREAM.INFO.MH_LOG", query, askMs)).json<StreamInfo>();
+  const deleted = (info.state?.deleted ?? []).filter((sequence) => sequence >= from && sequence <= to);
+  const before = Math.min(Math.max((info.state?.first_seq ?? from) - from, 0), to - from + 1);
+  return Math.max(0, to - from + 1 - Math.max(before, deleted.length));
+}
+
 interface StreamInfo {
-  readonly state?: { readonly last_seq: number };
+  readonly state?: { readonly last_seq: number; readonly first_seq?: number; readonly deleted?: readonly number[] };
   readonly error?: { readonly description?: string };
 }
 
