@@ -14,8 +14,8 @@ import { type Rig, startRig } from "./support/rig.ts";
 import { timed, timeRow } from "./support/rows.ts";
 
 const leastRounds = 5;
-const perRound = 60;
-const warmUp = 20;
+const perRound = 200;
+const warmUp = 200;
 const sliceEvents = 100;
 const longEvents = 100_000;
 const shortEvents = 100;

@@ -122,7 +122,7 @@ function receive(one: Pending | undefined, msg: Msg): void {
   if (one === undefined) return; // a late part of a read that timed out
   const code = msg.data.length > 0 ? 0 : (msg.headers?.code ?? 0);
   if (code === 0) {
-    one.messages.push(storedMessage(msg));
+    one.messages.push(new DirectMessage(msg));
   } else if (code === endOfBatch) {
     const left = Number(msg.headers?.last("Nats-Num-Pending") || "0");
     one.settle({ messages: one.messages, cut: left > 0 });
@@ -146,15 +146,25 @@ function unreadable(received: number): AppError {
   });
 }
 
-function storedMessage(msg: Msg): StoredMessage {
-  return {
-    data: msg.data,
-    get subject() {
-      return msg.headers?.last("Nats-Subject") ?? "";
-    },
-    get sequence() {
-      return Number(msg.headers?.last("Nats-Sequence") ?? "0");
-    },
-    header: (name) => msg.headers?.last(name) || undefined,
-  };
+/** A class, not an object of closures: a long read makes a hundred thousand of them. */
+class DirectMessage implements StoredMessage {
+  readonly data: Uint8Array;
+  readonly #msg: Msg;
+
+  constructor(msg: Msg) {
+    this.data = msg.data;
+    this.#msg = msg;
+  }
+
+  get subject(): string {
+    return this.#msg.headers?.last("Nats-Subject") ?? "";
+  }
+
+  get sequence(): number {
+    return Number(this.#msg.headers?.last("Nats-Sequence") ?? "0");
+  }
+
+  header(name: string): string | undefined {
+    return this.#msg.headers?.last(name) || undefined;
+  }
 }
