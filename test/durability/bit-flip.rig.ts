@@ -15,7 +15,7 @@ import { type Ledger, makeSessions, startWriters } from "./support/writers.ts";
 
 const writers = 8;
 const sessions = 8;
-const events = 1500;
+const events = 800;
 const loadMs = 60_000;
 const flips = 3;
 const noteMs = 1200;

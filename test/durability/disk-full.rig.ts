@@ -20,10 +20,10 @@ const roomBytes = 3 * 1024 * 1024;
 const writers = 8;
 const paddingBytes = 4000;
 const fillMs = 60_000;
-const deadlineMs = 3000;
+const deadlineMs = 2000;
 const graceMs = 500;
-const backMs = 8000;
-const probes = 5;
+const backMs = 5000;
+const probes = 3;
 
 /** Runs the rig. */
 export default function diskFull(options: RigOptions): Promise<RigReport> {
