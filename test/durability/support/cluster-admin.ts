@@ -5,7 +5,8 @@ import { eventually, type NatsCluster, type NatsNode } from "@manyhands/testkit"
 
 const askMs = 5000;
 const settleMs = 60_000;
-const leadMs = 20_000;
+const leadMs = 60_000;
+const electedMs = 6000;
 
 /** Lets another node lead the log, gracefully; a certain one when it is given. Does not wait for it. */
 export async function stepDown(nats: NatsCluster, preferred?: NatsNode): Promise<void> {
@@ -18,7 +19,7 @@ export async function makeLeader(nats: NatsCluster, node: NatsNode): Promise<voi
   const led = async () => {
     if (await node.isLeaderOf("MH_LOG")) return true;
     await stepDown(nats, node);
-    return eventually(() => node.isLeaderOf("MH_LOG"), { timeoutMs: 3000, everyMs: 50 });
+    return eventually(() => node.isLeaderOf("MH_LOG"), { timeoutMs: electedMs, everyMs: 50 });
   };
   await eventually(led, { timeoutMs: leadMs, everyMs: 200 });
 }
