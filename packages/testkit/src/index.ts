@@ -1,3 +1,4 @@
+export { endWithUs } from "./end-with-us.ts";
 export { type EventuallyOptions, eventually } from "./eventually.ts";
 export { type FakeClock, fakeClock } from "./fake-clock.ts";
 export { freePort } from "./free-port.ts";

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { endWithUs } from "./end-with-us.ts";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./free-port.ts";
 import { findNatsServer } from "./nats-binary.ts";
@@ -130,10 +131,7 @@ class Instance {
       words = (words + text).slice(-4000);
     });
     this.#child = child;
-    // A test run that is ended without clean-up must not leave servers behind.
-    const killWithUs = () => child.kill("SIGKILL");
-    process.once("exit", killWithUs);
-    child.once("exit", () => process.off("exit", killWithUs));
+    endWithUs(child);
     const failed = new Promise<never>((_, reject) => {
       child.once("error", reject);
       child.once("exit", (code, signal) => reject(new Error(`nats-server ended with ${code ?? signal}`)));

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
 import path from "node:path";
-import { eventually, freePort, tempDir } from "@manyhands/testkit";
+import { endWithUs, eventually, freePort, tempDir } from "@manyhands/testkit";
 import { root } from "../../tidy/sources.ts";
 
 const main = path.join(root, "services/session-store/src/main.ts");
@@ -49,9 +49,7 @@ export async function storeProcess(env: Readonly<Record<string, string>>): Promi
       stdio: ["ignore", "pipe", "pipe"],
     });
     child = started;
-    const killWithUs = () => started.kill("SIGKILL");
-    process.once("exit", killWithUs);
-    started.once("exit", () => process.off("exit", killWithUs));
+    endWithUs(started);
     for (const stream of [started.stdout, started.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         output = (output + chunk.toString("utf8")).slice(-maxOutputChars);

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRpcClient, newId, type RpcClient } from "@manyhands/kit";
 import { type ExecuteResponse, type OperationResult, SandboxService } from "@manyhands/protocol";
-import { eventually } from "@manyhands/testkit";
+import { endWithUs, eventually } from "@manyhands/testkit";
 import { agentBinary, BUSYBOX_IMAGE } from "./test-images.ts";
 
 const mainFile = join(import.meta.dirname, "../main.ts");
@@ -46,6 +46,7 @@ export async function startManagerProcess(env: Readonly<Record<string, string>>)
     },
     stdio: ["ignore", "inherit", "inherit"],
   });
+  endWithUs(child);
   const address = await readyAddress(child, readyFile);
   const client = sandboxClient(address);
   const end = async (signal: NodeJS.Signals) => {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { eventually, type NatsServer, tempDir } from "@manyhands/testkit";
+import { endWithUs, eventually, type NatsServer, tempDir } from "@manyhands/testkit";
 
 const main = fileURLToPath(new URL("../main.ts", import.meta.url));
 
@@ -49,6 +49,7 @@ export async function storeProcess(
         stdio: ["ignore", "pipe", "pipe"],
       });
       child = started;
+      endWithUs(started);
       for (const stream of [started.stdout, started.stderr]) {
         stream.on("data", (chunk: Buffer) => {
           output = (output + chunk.toString("utf8")).slice(-100_000);
