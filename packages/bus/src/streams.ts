@@ -83,6 +83,19 @@ export const streamTable: readonly StreamRow[] = [
     consumers: [],
   },
   {
+    name: "MH_FILES",
+    summary: "Files of hands as of the end of their operations, for forks and after the loss of a hand; for 90 days.",
+    subjects: ["mh.snap.*.*", "mh.snaphead.*.*", "mh.snapdata.*.*.*"],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 640 * KIB,
+    maxAgeMs: 90 * DAY_MS,
+    refuseWhenFull: false,
+    denyDelete: true,
+    owner: "sandbox-manager",
+    consumers: [],
+  },
+  {
     name: "MH_INDEX",
     summary: "Snapshots of projections of the log. May be lost: the next start then folds the whole log.",
     subjects: ["mh.index.*.*"],
@@ -164,6 +177,7 @@ export const streamTable: readonly StreamRow[] = [
 export type StreamName =
   | "MH_LOG"
   | "MH_BLOBS"
+  | "MH_FILES"
   | "MH_INDEX"
   | "MH_WAKE"
   | "MH_AUDIT"

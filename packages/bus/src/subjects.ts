@@ -118,6 +118,41 @@ export const subjectTable: readonly SubjectRow[] = [
     stream: "MH_INDEX",
   },
   {
+    name: "snapshot",
+    address: "mh.snap.{session}.{snapshot}",
+    summary:
+      "What changed in a hand's files since the snapshot before, as of the end of one operation. Create-only. " +
+      "`base_{hand}` is the state in which the hand was given to its session.",
+    payload: "none",
+    headers: {},
+    parameters: { ...session, snapshot: "Id of the operation, or `base_{hand}`." },
+    publishers: ["sandbox-manager"],
+    subscribers: ["sandbox-manager"],
+    stream: "MH_FILES",
+  },
+  {
+    name: "snapshotHead",
+    address: "mh.snaphead.{session}.{hand}",
+    summary: "Which snapshot of a hand is the latest.",
+    payload: "none",
+    headers: {},
+    parameters: { ...session, hand: "Hand id, `hand_…`." },
+    publishers: ["sandbox-manager"],
+    subscribers: ["sandbox-manager"],
+    stream: "MH_FILES",
+  },
+  {
+    name: "snapshotData",
+    address: "mh.snapdata.{session}.{sha256}.{chunk}",
+    summary: "256 KiB of the files that snapshots name. Create-only; written before the snapshot.",
+    payload: "none",
+    headers: {},
+    parameters: { ...session, sha256: "SHA-256 of the whole content, hex.", chunk: "Offset divided by 256 KiB." },
+    publishers: ["sandbox-manager"],
+    subscribers: ["sandbox-manager"],
+    stream: "MH_FILES",
+  },
+  {
     name: "audit",
     address: "mh.audit.{topic}",
     summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
@@ -184,6 +219,17 @@ export const subjects = {
     `mh.index.${subjectToken("projection", projection)}.${subjectToken("part", part)}`,
   /** All parts of a projection's snapshot. */
   indexOf: (projection: string) => `mh.index.${subjectToken("projection", projection)}.*`,
+  /** A snapshot of a hand's files. */
+  snapshot: (sessionId: string, snapshot: string) =>
+    `mh.snap.${subjectToken("session_id", sessionId)}.${subjectToken("snapshot_id", snapshot)}`,
+  /** A snapshot whose session is not known: operation ids are unique over all sessions. */
+  snapshotAnywhere: (snapshot: string) => `mh.snap.*.${subjectToken("snapshot_id", snapshot)}`,
+  /** The latest snapshot of a hand. */
+  snapshotHead: (sessionId: string, handId: string) =>
+    `mh.snaphead.${subjectToken("session_id", sessionId)}.${subjectToken("hand_id", handId)}`,
+  /** A piece of the files of a session's snapshots. */
+  snapshotData: (sessionId: string, sha256: string, chunk: number) =>
+    `mh.snapdata.${subjectToken("session_id", sessionId)}.${subjectToken("sha256", sha256)}.${frameToken(chunk)}`,
   /** An audit fact. */
   audit: (topic: string) => `mh.audit.${subjectToken("topic", topic)}`,
 } as const;
