@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file manyhands/sandbox/v1/sandbox.proto.
  */
 export const file_manyhands_sandbox_v1_sandbox: GenFile = /*@__PURE__*/
-  fileDesc("CiJtYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94LnByb3RvEhRtYW55aGFuZHMuc2FuZGJveC52MSLJAwoGUmVjaXBlEg0KBWltYWdlGAEgASgJEjAKCHBhY2thZ2VzGAIgASgLMh4ubWFueWhhbmRzLnNhbmRib3gudjEuUGFja2FnZXMSLAoGbGltaXRzGAMgASgLMhwubWFueWhhbmRzLnNhbmRib3gudjEuTGltaXRzEjIKA2VudhgEIAMoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZS5FbnZFbnRyeRI2CgxyZXBvc2l0b3JpZXMYBSADKAsyIC5tYW55aGFuZHMuc2FuZGJveC52MS5SZXBvc2l0b3J5EikKBWZpbGVzGAYgAygLMhoubWFueWhhbmRzLnNhbmRib3gudjEuRmlsZRIOCgZkcml2ZXIYByABKAkSRwoObWFuYWdlcl9sYWJlbHMYFCADKAsyLy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUuTWFuYWdlckxhYmVsc0VudHJ5GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaNAoSTWFuYWdlckxhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoIUGFja2FnZXMSCwoDYXB0GAEgAygJEg0KBWNhcmdvGAIgAygJEgsKA2dlbRgDIAMoCRIKCgJnbxgEIAMoCRILCgNucG0YBSADKAkSCwoDcGlwGAYgAygJIlkKBkxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIXCg93b3Jrc3BhY2VfYnl0ZXMYAyABKAQSDAoEcGlkcxgEIAEoDSI/CgpSZXBvc2l0b3J5EgsKA3VybBgBIAEoCRISCgptb3VudF9wYXRoGAIgASgJEhAKCGNoZWNrb3V0GAMgASgJIjMKBEZpbGUSDAoEcGF0aBgBIAEoCRIPCgdjb250ZW50GAIgASgMEgwKBG1vZGUYAyABKA0ipQIKBEhhbmQSCgoCaWQYASABKAkSEgoKc2Vzc2lvbl9pZBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmRyaXZlchgEIAEoCRIuCgVzdGF0ZRgFIAEoDjIfLm1hbnloYW5kcy5zYW5kYm94LnYxLkhhbmRTdGF0ZRISCgpnZW5lcmF0aW9uGAYgASgNEhQKDG5vdF9pc29sYXRlZBgHIAMoCRIsCgZyZWNpcGUYCCABKAsyHC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUSEgoKbWFuYWdlcl9pZBgJIAEoCRIuCgpjcmVhdGVkX2F0GAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtsb3N0X3JlYXNvbhgLIAEoCSKFAgoPT3BlcmF0aW9uUmVzdWx0Ei4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lEg8KB2NvbnRlbnQYAiABKAkSEAoIaXNfZXJyb3IYAyABKAgSFgoJZXhpdF9jb2RlGAQgASgFSACIAQESEQoJa2lsbGVkX2J5GAUgASgJEhQKDG91dHB1dF9ieXRlcxgGIAEoBBIRCgl0cnVuY2F0ZWQYByABKAgSFQoNb3V0cHV0X3NoYTI1NhgIIAEoCRIRCgloYW5kX2xvc3QYCSABKAgSEwoLbG9zdF9yZWFzb24YCiABKAlCDAoKX2V4aXRfY29kZSqIAQoJSGFuZFN0YXRlEhoKFkhBTkRfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdIQU5EX1NUQVRFX1BST1ZJU0lPTklORxABEhQKEEhBTkRfU1RBVEVfUkVBRFkQAhITCg9IQU5EX1NUQVRFX0xPU1QQAxIXChNIQU5EX1NUQVRFX1JFTEVBU0VEEAQqkAEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhUKEU9VVENPTUVfQ09NUExFVEVEEAESFwoTT1VUQ09NRV9OT1RfU1RBUlRFRBACEhMKD09VVENPTUVfUlVOTklORxADEhIKDk9VVENPTUVfS0lMTEVEEAQSEwoPT1VUQ09NRV9VTktOT1dOEAViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("CiJtYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94LnByb3RvEhRtYW55aGFuZHMuc2FuZGJveC52MSKQBAoGUmVjaXBlEg0KBWltYWdlGAEgASgJEjAKCHBhY2thZ2VzGAIgASgLMh4ubWFueWhhbmRzLnNhbmRib3gudjEuUGFja2FnZXMSLAoGbGltaXRzGAMgASgLMhwubWFueWhhbmRzLnNhbmRib3gudjEuTGltaXRzEjIKA2VudhgEIAMoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZS5FbnZFbnRyeRI2CgxyZXBvc2l0b3JpZXMYBSADKAsyIC5tYW55aGFuZHMuc2FuZGJveC52MS5SZXBvc2l0b3J5EikKBWZpbGVzGAYgAygLMhoubWFueWhhbmRzLnNhbmRib3gudjEuRmlsZRIOCgZkcml2ZXIYByABKAkSLgoHbmV0d29yaxgIIAEoCzIdLm1hbnloYW5kcy5zYW5kYm94LnYxLk5ldHdvcmsSFQoNcmVzdG9yZV9maWxlcxgJIAEoCBJHCg5tYW5hZ2VyX2xhYmVscxgUIAMoCzIvLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZS5NYW5hZ2VyTGFiZWxzRW50cnkaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARo0ChJNYW5hZ2VyTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJpCgdOZXR3b3JrEgwKBG1vZGUYASABKAkSFQoNYWxsb3dlZF9ob3N0cxgCIAMoCRIZChFhbGxvd19tY3Bfc2VydmVycxgDIAEoCBIeChZhbGxvd19wYWNrYWdlX21hbmFnZXJzGAQgASgIIlkKCFBhY2thZ2VzEgsKA2FwdBgBIAMoCRINCgVjYXJnbxgCIAMoCRILCgNnZW0YAyADKAkSCgoCZ28YBCADKAkSCwoDbnBtGAUgAygJEgsKA3BpcBgGIAMoCSJZCgZMaW1pdHMSFAoMbWVtb3J5X2J5dGVzGAEgASgEEhIKCmNwdV9taWxsaXMYAiABKA0SFwoPd29ya3NwYWNlX2J5dGVzGAMgASgEEgwKBHBpZHMYBCABKA0iTwoKUmVwb3NpdG9yeRILCgN1cmwYASABKAkSEgoKbW91bnRfcGF0aBgCIAEoCRIQCghjaGVja291dBgDIAEoCRIOCgZjb21taXQYBCABKAkiMwoERmlsZRIMCgRwYXRoGAEgASgJEg8KB2NvbnRlbnQYAiABKAwSDAoEbW9kZRgDIAEoDSLcAgoESGFuZBIKCgJpZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGZHJpdmVyGAQgASgJEi4KBXN0YXRlGAUgASgOMh8ubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZFN0YXRlEhIKCmdlbmVyYXRpb24YBiABKA0SFAoMbm90X2lzb2xhdGVkGAcgAygJEiwKBnJlY2lwZRgIIAEoCzIcLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZRISCgptYW5hZ2VyX2lkGAkgASgJEi4KCmNyZWF0ZWRfYXQYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2xvc3RfcmVhc29uGAsgASgJEjUKCHByb2JsZW1zGAwgAygLMiMubWFueWhhbmRzLnNhbmRib3gudjEuUmVjaXBlUHJvYmxlbSJGCg1SZWNpcGVQcm9ibGVtEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIWCg5yZXBvc2l0b3J5X3VybBgDIAEoCSKFAgoPT3BlcmF0aW9uUmVzdWx0Ei4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lEg8KB2NvbnRlbnQYAiABKAkSEAoIaXNfZXJyb3IYAyABKAgSFgoJZXhpdF9jb2RlGAQgASgFSACIAQESEQoJa2lsbGVkX2J5GAUgASgJEhQKDG91dHB1dF9ieXRlcxgGIAEoBBIRCgl0cnVuY2F0ZWQYByABKAgSFQoNb3V0cHV0X3NoYTI1NhgIIAEoCRIRCgloYW5kX2xvc3QYCSABKAgSEwoLbG9zdF9yZWFzb24YCiABKAlCDAoKX2V4aXRfY29kZSqIAQoJSGFuZFN0YXRlEhoKFkhBTkRfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdIQU5EX1NUQVRFX1BST1ZJU0lPTklORxABEhQKEEhBTkRfU1RBVEVfUkVBRFkQAhITCg9IQU5EX1NUQVRFX0xPU1QQAxIXChNIQU5EX1NUQVRFX1JFTEVBU0VEEAQqkAEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhUKEU9VVENPTUVfQ09NUExFVEVEEAESFwoTT1VUQ09NRV9OT1RfU1RBUlRFRBACEhMKD09VVENPTUVfUlVOTklORxADEhIKDk9VVENPTUVfS0lMTEVEEAQSEwoPT1VUQ09NRV9VTktOT1dOEAViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * What `Provision` needs to build the same hand again. Everything unset means the manager's default.
@@ -30,7 +30,7 @@ export type Recipe = Message<"manyhands.sandbox.v1.Recipe"> & {
   image: string;
 
   /**
-   * Packages by manager; installed once into a cached layer. Not served yet: refused when set.
+   * Packages by manager; installed once into a cached image layer over `image`. Refused by drivers without images.
    *
    * @generated from field: manyhands.sandbox.v1.Packages packages = 2;
    */
@@ -51,7 +51,7 @@ export type Recipe = Message<"manyhands.sandbox.v1.Recipe"> & {
   env: { [key: string]: string };
 
   /**
-   * Repositories that plain git in the hand may reach through the git proxy.
+   * Repositories that plain git in the hand may reach through the git proxy; those with a `mount_path` are there already.
    *
    * @generated from field: repeated manyhands.sandbox.v1.Repository repositories = 5;
    */
@@ -72,6 +72,20 @@ export type Recipe = Message<"manyhands.sandbox.v1.Recipe"> & {
   driver: string;
 
   /**
+   * Network policy; absent means none of its own. What the driver cannot enforce is refused.
+   *
+   * @generated from field: manyhands.sandbox.v1.Network network = 8;
+   */
+  network?: Network | undefined;
+
+  /**
+   * After the loss of a hand its successor begins with the files of the last snapshot, not with those of the recipe.
+   *
+   * @generated from field: bool restore_files = 9;
+   */
+  restoreFiles: boolean;
+
+  /**
    * Labels that the manager which makes the hand must carry, for instance `gpu: yes`. At most 16.
    *
    * @generated from field: map<string, string> manager_labels = 20;
@@ -85,6 +99,48 @@ export type Recipe = Message<"manyhands.sandbox.v1.Recipe"> & {
  */
 export const RecipeSchema: GenMessage<Recipe> = /*@__PURE__*/
   messageDesc(file_manyhands_sandbox_v1_sandbox, 0);
+
+/**
+ * What the hand may reach. The only way out is the vault-proxy's egress listener, which enforces it.
+ *
+ * @generated from message manyhands.sandbox.v1.Network
+ */
+export type Network = Message<"manyhands.sandbox.v1.Network"> & {
+  /**
+   * `none`, `limited` (only `allowed_hosts`) or `unrestricted`.
+   *
+   * @generated from field: string mode = 1;
+   */
+  mode: string;
+
+  /**
+   * Host names; `*.example.com` means every name below it.
+   *
+   * @generated from field: repeated string allowed_hosts = 2;
+   */
+  allowedHosts: string[];
+
+  /**
+   * With `limited`: the hosts of the session's MCP servers too.
+   *
+   * @generated from field: bool allow_mcp_servers = 3;
+   */
+  allowMcpServers: boolean;
+
+  /**
+   * With `limited`: the registries of the package managers too.
+   *
+   * @generated from field: bool allow_package_managers = 4;
+   */
+  allowPackageManagers: boolean;
+};
+
+/**
+ * Describes the message manyhands.sandbox.v1.Network.
+ * Use `create(NetworkSchema)` to create a new message.
+ */
+export const NetworkSchema: GenMessage<Network> = /*@__PURE__*/
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 1);
 
 /**
  * Packages by manager, each with that manager's own version syntax.
@@ -140,7 +196,7 @@ export type Packages = Message<"manyhands.sandbox.v1.Packages"> & {
  * Use `create(PackagesSchema)` to create a new message.
  */
 export const PackagesSchema: GenMessage<Packages> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 1);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 2);
 
 /**
  * Resource limits of a hand; 0 means the manager's default.
@@ -182,7 +238,7 @@ export type Limits = Message<"manyhands.sandbox.v1.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 2);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 3);
 
 /**
  * A repository that the hand may reach.
@@ -210,6 +266,13 @@ export type Repository = Message<"manyhands.sandbox.v1.Repository"> & {
    * @generated from field: string checkout = 3;
    */
   checkout: string;
+
+  /**
+   * The commit that was checked out. In a request: check out this one, so that the same recipe makes the same hand.
+   *
+   * @generated from field: string commit = 4;
+   */
+  commit: string;
 };
 
 /**
@@ -217,7 +280,7 @@ export type Repository = Message<"manyhands.sandbox.v1.Repository"> & {
  * Use `create(RepositorySchema)` to create a new message.
  */
 export const RepositorySchema: GenMessage<Repository> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 3);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 4);
 
 /**
  * A file written into the hand.
@@ -252,7 +315,7 @@ export type File = Message<"manyhands.sandbox.v1.File"> & {
  * Use `create(FileSchema)` to create a new message.
  */
 export const FileSchema: GenMessage<File> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 4);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 5);
 
 /**
  * Anything that answers `execute(name, input) → string`.
@@ -336,6 +399,13 @@ export type Hand = Message<"manyhands.sandbox.v1.Hand"> & {
    * @generated from field: string lost_reason = 11;
    */
   lostReason: string;
+
+  /**
+   * What of the recipe could not be had; the hand works without it.
+   *
+   * @generated from field: repeated manyhands.sandbox.v1.RecipeProblem problems = 12;
+   */
+  problems: RecipeProblem[];
 };
 
 /**
@@ -343,7 +413,42 @@ export type Hand = Message<"manyhands.sandbox.v1.Hand"> & {
  * Use `create(HandSchema)` to create a new message.
  */
 export const HandSchema: GenMessage<Hand> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 5);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 6);
+
+/**
+ * A part of a recipe that could not be had.
+ *
+ * @generated from message manyhands.sandbox.v1.RecipeProblem
+ */
+export type RecipeProblem = Message<"manyhands.sandbox.v1.RecipeProblem"> & {
+  /**
+   * A public session error type, for instance `repository_clone_error`.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * Why, in words for people. Never a secret.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * With a repository: its URL.
+   *
+   * @generated from field: string repository_url = 3;
+   */
+  repositoryUrl: string;
+};
+
+/**
+ * Describes the message manyhands.sandbox.v1.RecipeProblem.
+ * Use `create(RecipeProblemSchema)` to create a new message.
+ */
+export const RecipeProblemSchema: GenMessage<RecipeProblem> = /*@__PURE__*/
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 7);
 
 /**
  * What an operation came to.
@@ -427,7 +532,7 @@ export type OperationResult = Message<"manyhands.sandbox.v1.OperationResult"> & 
  * Use `create(OperationResultSchema)` to create a new message.
  */
 export const OperationResultSchema: GenMessage<OperationResult> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 6);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 8);
 
 /**
  * Where a hand stands.

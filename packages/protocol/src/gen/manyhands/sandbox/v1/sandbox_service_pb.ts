@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/sandbox/v1/sandbox_service.proto.
  */
 export const file_manyhands_sandbox_v1_sandbox_service: GenFile = /*@__PURE__*/
-  fileDesc("CiptYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94X3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zYW5kYm94LnYxIpoBChBQcm92aXNpb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDAoEbmFtZRgCIAEoCRIsCgZyZWNpcGUYAyABKAsyHC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUSEgoKcmVxdWVzdF9pZBgEIAEoCRINCgVlcG9jaBgFIAEoBBITCgtzcGVjdWxhdGl2ZRgGIAEoCCJNChFQcm92aXNpb25SZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZBIOCgZyZXVzZWQYAiABKAgipQEKDkV4ZWN1dGVSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKaW5wdXRfanNvbhgEIAEoDBINCgVlcG9jaBgFIAEoBBIvCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQFCCgoIX3RpbWVvdXQixgEKD0V4ZWN1dGVSZXNwb25zZRI5CgdzdGFydGVkGAEgASgLMiYubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uU3RhcnRlZEgAEjcKBm91dHB1dBgCIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvbk91dHB1dEgAEjcKBnJlc3VsdBgDIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvblJlc3VsdEgAQgYKBGl0ZW0iJAoQT3BlcmF0aW9uU3RhcnRlZBIQCghhdHRhY2hlZBgBIAEoCCIvCg9PcGVyYXRpb25PdXRwdXQSDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwifAoNQXR0YWNoUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhQKDG9wZXJhdGlvbl9pZBgCIAEoCRITCgtmcm9tX29mZnNldBgDIAEoBBINCgVlcG9jaBgEIAEoBBIMCgRuYW1lGAUgASgJEhIKCmlucHV0X2pzb24YBiABKAwixQEKDkF0dGFjaFJlc3BvbnNlEjkKB3N0YXJ0ZWQYASABKAsyJi5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25TdGFydGVkSAASNwoGb3V0cHV0GAIgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uT3V0cHV0SAASNwoGcmVzdWx0GAMgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uUmVzdWx0SABCBgoEaXRlbSJOChZDYW5jZWxPcGVyYXRpb25SZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEg0KBWVwb2NoGAMgASgEIkkKF0NhbmNlbE9wZXJhdGlvblJlc3BvbnNlEi4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lIiEKDkdldEhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkiOwoPR2V0SGFuZFJlc3BvbnNlEigKBGhhbmQYASABKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kImMKEExpc3RIYW5kc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIUCgxpbmNsdWRlX2dvbmUYAiABKAgSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiVwoRTGlzdEhhbmRzUmVzcG9uc2USKQoFaGFuZHMYASADKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJFCg5SZWxlYXNlUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIiMKD1JlbGVhc2VSZXNwb25zZRIQCghoYW5kX2lkcxgBIAMoCSIYChZEZXNjcmliZURyaXZlcnNSZXF1ZXN0IrMCChdEZXNjcmliZURyaXZlcnNSZXNwb25zZRISCgptYW5hZ2VyX2lkGAEgASgJEhYKDmRlZmF1bHRfZHJpdmVyGAIgASgJEg4KBnJlYXNvbhgDIAEoCRItCgdkcml2ZXJzGAQgAygLMhwubWFueWhhbmRzLnNhbmRib3gudjEuRHJpdmVyEg0KBWhhbmRzGAUgASgNEhAKCGNhcGFjaXR5GAYgASgNEkkKBmxhYmVscxgHIAMoCzI5Lm1hbnloYW5kcy5zYW5kYm94LnYxLkRlc2NyaWJlRHJpdmVyc1Jlc3BvbnNlLkxhYmVsc0VudHJ5EhIKCndhcm1faGFuZHMYCCABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJbCgZEcml2ZXISDAoEbmFtZRgBIAEoCRIRCglhdmFpbGFibGUYAiABKAgSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEhQKDG5vdF9pc29sYXRlZBgEIAMoCSI0Cg9TbmFwc2hvdFJlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBCInChBTbmFwc2hvdFJlc3BvbnNlEhMKC3NuYXBzaG90X2lkGAEgASgJIn0KDEdyYW50UmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhUKDXRvX3Nlc3Npb25faWQYAiABKAkSDgoGcmlnaHRzGAMgAygJEg0KBXRvb2xzGAQgAygJEiYKA3R0bBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIwCg1HcmFudFJlc3BvbnNlEhAKCGdyYW50X2lkGAEgASgJEg0KBXRva2VuGAIgASgJIkIKEk5hcnJvd0dyYW50UmVxdWVzdBINCgV0b2tlbhgBIAEoCRIOCgZyaWdodHMYAiADKAkSDQoFdG9vbHMYAyADKAkiNgoTTmFycm93R3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCSI9ChNUcmFuc2ZlckhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFQoNdG9fc2Vzc2lvbl9pZBgCIAEoCSJAChRUcmFuc2ZlckhhbmRSZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZCImChJSZXZva2VHcmFudFJlcXVlc3QSEAoIZ3JhbnRfaWQYASABKAkiFQoTUmV2b2tlR3JhbnRSZXNwb25zZTLpCQoOU2FuZGJveFNlcnZpY2USXAoJUHJvdmlzaW9uEiYubWFueWhhbmRzLnNhbmRib3gudjEuUHJvdmlzaW9uUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLlByb3Zpc2lvblJlc3BvbnNlElgKB0V4ZWN1dGUSJC5tYW55aGFuZHMuc2FuZGJveC52MS5FeGVjdXRlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLkV4ZWN1dGVSZXNwb25zZTABElUKBkF0dGFjaBIjLm1hbnloYW5kcy5zYW5kYm94LnYxLkF0dGFjaFJlcXVlc3QaJC5tYW55aGFuZHMuc2FuZGJveC52MS5BdHRhY2hSZXNwb25zZTABEm4KD0NhbmNlbE9wZXJhdGlvbhIsLm1hbnloYW5kcy5zYW5kYm94LnYxLkNhbmNlbE9wZXJhdGlvblJlcXVlc3QaLS5tYW55aGFuZHMuc2FuZGJveC52MS5DYW5jZWxPcGVyYXRpb25SZXNwb25zZRJWCgdHZXRIYW5kEiQubWFueWhhbmRzLnNhbmRib3gudjEuR2V0SGFuZFJlcXVlc3QaJS5tYW55aGFuZHMuc2FuZGJveC52MS5HZXRIYW5kUmVzcG9uc2USXAoJTGlzdEhhbmRzEiYubWFueWhhbmRzLnNhbmRib3gudjEuTGlzdEhhbmRzUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLkxpc3RIYW5kc1Jlc3BvbnNlElYKB1JlbGVhc2USJC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWxlYXNlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlbGVhc2VSZXNwb25zZRJuCg9EZXNjcmliZURyaXZlcnMSLC5tYW55aGFuZHMuc2FuZGJveC52MS5EZXNjcmliZURyaXZlcnNSZXF1ZXN0Gi0ubWFueWhhbmRzLnNhbmRib3gudjEuRGVzY3JpYmVEcml2ZXJzUmVzcG9uc2USWQoIU25hcHNob3QSJS5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlcXVlc3QaJi5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlc3BvbnNlElAKBUdyYW50EiIubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXF1ZXN0GiMubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXNwb25zZRJiCgtOYXJyb3dHcmFudBIoLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVxdWVzdBopLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVzcG9uc2USZQoMVHJhbnNmZXJIYW5kEikubWFueWhhbmRzLnNhbmRib3gudjEuVHJhbnNmZXJIYW5kUmVxdWVzdBoqLm1hbnloYW5kcy5zYW5kYm94LnYxLlRyYW5zZmVySGFuZFJlc3BvbnNlEmIKC1Jldm9rZUdyYW50EigubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXF1ZXN0GikubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_manyhands_sandbox_v1_sandbox]);
+  fileDesc("CiptYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94X3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zYW5kYm94LnYxIq8BChBQcm92aXNpb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDAoEbmFtZRgCIAEoCRIsCgZyZWNpcGUYAyABKAsyHC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUSEgoKcmVxdWVzdF9pZBgEIAEoCRINCgVlcG9jaBgFIAEoBBITCgtzcGVjdWxhdGl2ZRgGIAEoCBITCgtmaWxlc19hZnRlchgHIAMoCSJNChFQcm92aXNpb25SZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZBIOCgZyZXVzZWQYAiABKAgipQEKDkV4ZWN1dGVSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKaW5wdXRfanNvbhgEIAEoDBINCgVlcG9jaBgFIAEoBBIvCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQFCCgoIX3RpbWVvdXQixgEKD0V4ZWN1dGVSZXNwb25zZRI5CgdzdGFydGVkGAEgASgLMiYubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uU3RhcnRlZEgAEjcKBm91dHB1dBgCIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvbk91dHB1dEgAEjcKBnJlc3VsdBgDIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvblJlc3VsdEgAQgYKBGl0ZW0iJAoQT3BlcmF0aW9uU3RhcnRlZBIQCghhdHRhY2hlZBgBIAEoCCIvCg9PcGVyYXRpb25PdXRwdXQSDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwifAoNQXR0YWNoUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhQKDG9wZXJhdGlvbl9pZBgCIAEoCRITCgtmcm9tX29mZnNldBgDIAEoBBINCgVlcG9jaBgEIAEoBBIMCgRuYW1lGAUgASgJEhIKCmlucHV0X2pzb24YBiABKAwixQEKDkF0dGFjaFJlc3BvbnNlEjkKB3N0YXJ0ZWQYASABKAsyJi5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25TdGFydGVkSAASNwoGb3V0cHV0GAIgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uT3V0cHV0SAASNwoGcmVzdWx0GAMgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uUmVzdWx0SABCBgoEaXRlbSJOChZDYW5jZWxPcGVyYXRpb25SZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEg0KBWVwb2NoGAMgASgEIkkKF0NhbmNlbE9wZXJhdGlvblJlc3BvbnNlEi4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lIiEKDkdldEhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkiOwoPR2V0SGFuZFJlc3BvbnNlEigKBGhhbmQYASABKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kImMKEExpc3RIYW5kc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIUCgxpbmNsdWRlX2dvbmUYAiABKAgSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiVwoRTGlzdEhhbmRzUmVzcG9uc2USKQoFaGFuZHMYASADKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJFCg5SZWxlYXNlUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIiMKD1JlbGVhc2VSZXNwb25zZRIQCghoYW5kX2lkcxgBIAMoCSIYChZEZXNjcmliZURyaXZlcnNSZXF1ZXN0IrMCChdEZXNjcmliZURyaXZlcnNSZXNwb25zZRISCgptYW5hZ2VyX2lkGAEgASgJEhYKDmRlZmF1bHRfZHJpdmVyGAIgASgJEg4KBnJlYXNvbhgDIAEoCRItCgdkcml2ZXJzGAQgAygLMhwubWFueWhhbmRzLnNhbmRib3gudjEuRHJpdmVyEg0KBWhhbmRzGAUgASgNEhAKCGNhcGFjaXR5GAYgASgNEkkKBmxhYmVscxgHIAMoCzI5Lm1hbnloYW5kcy5zYW5kYm94LnYxLkRlc2NyaWJlRHJpdmVyc1Jlc3BvbnNlLkxhYmVsc0VudHJ5EhIKCndhcm1faGFuZHMYCCABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJbCgZEcml2ZXISDAoEbmFtZRgBIAEoCRIRCglhdmFpbGFibGUYAiABKAgSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEhQKDG5vdF9pc29sYXRlZBgEIAMoCSI0Cg9TbmFwc2hvdFJlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBCInChBTbmFwc2hvdFJlc3BvbnNlEhMKC3NuYXBzaG90X2lkGAEgASgJIjEKEFJlYWRGaWxlc1JlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIMCgRwYXRoGAIgASgJIlsKEVJlYWRGaWxlc1Jlc3BvbnNlEgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgEEgwKBGRhdGEYAyABKAwSDAoEc2l6ZRgEIAEoBBIMCgRtb2RlGAUgASgNIn0KDEdyYW50UmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhUKDXRvX3Nlc3Npb25faWQYAiABKAkSDgoGcmlnaHRzGAMgAygJEg0KBXRvb2xzGAQgAygJEiYKA3R0bBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIwCg1HcmFudFJlc3BvbnNlEhAKCGdyYW50X2lkGAEgASgJEg0KBXRva2VuGAIgASgJIkIKEk5hcnJvd0dyYW50UmVxdWVzdBINCgV0b2tlbhgBIAEoCRIOCgZyaWdodHMYAiADKAkSDQoFdG9vbHMYAyADKAkiNgoTTmFycm93R3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCSI9ChNUcmFuc2ZlckhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFQoNdG9fc2Vzc2lvbl9pZBgCIAEoCSJAChRUcmFuc2ZlckhhbmRSZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZCImChJSZXZva2VHcmFudFJlcXVlc3QSEAoIZ3JhbnRfaWQYASABKAkiFQoTUmV2b2tlR3JhbnRSZXNwb25zZTLJCgoOU2FuZGJveFNlcnZpY2USXAoJUHJvdmlzaW9uEiYubWFueWhhbmRzLnNhbmRib3gudjEuUHJvdmlzaW9uUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLlByb3Zpc2lvblJlc3BvbnNlElgKB0V4ZWN1dGUSJC5tYW55aGFuZHMuc2FuZGJveC52MS5FeGVjdXRlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLkV4ZWN1dGVSZXNwb25zZTABElUKBkF0dGFjaBIjLm1hbnloYW5kcy5zYW5kYm94LnYxLkF0dGFjaFJlcXVlc3QaJC5tYW55aGFuZHMuc2FuZGJveC52MS5BdHRhY2hSZXNwb25zZTABEm4KD0NhbmNlbE9wZXJhdGlvbhIsLm1hbnloYW5kcy5zYW5kYm94LnYxLkNhbmNlbE9wZXJhdGlvblJlcXVlc3QaLS5tYW55aGFuZHMuc2FuZGJveC52MS5DYW5jZWxPcGVyYXRpb25SZXNwb25zZRJWCgdHZXRIYW5kEiQubWFueWhhbmRzLnNhbmRib3gudjEuR2V0SGFuZFJlcXVlc3QaJS5tYW55aGFuZHMuc2FuZGJveC52MS5HZXRIYW5kUmVzcG9uc2USXAoJTGlzdEhhbmRzEiYubWFueWhhbmRzLnNhbmRib3gudjEuTGlzdEhhbmRzUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLkxpc3RIYW5kc1Jlc3BvbnNlElYKB1JlbGVhc2USJC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWxlYXNlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlbGVhc2VSZXNwb25zZRJuCg9EZXNjcmliZURyaXZlcnMSLC5tYW55aGFuZHMuc2FuZGJveC52MS5EZXNjcmliZURyaXZlcnNSZXF1ZXN0Gi0ubWFueWhhbmRzLnNhbmRib3gudjEuRGVzY3JpYmVEcml2ZXJzUmVzcG9uc2USWQoIU25hcHNob3QSJS5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlcXVlc3QaJi5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlc3BvbnNlEl4KCVJlYWRGaWxlcxImLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlYWRGaWxlc1JlcXVlc3QaJy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWFkRmlsZXNSZXNwb25zZTABElAKBUdyYW50EiIubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXF1ZXN0GiMubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXNwb25zZRJiCgtOYXJyb3dHcmFudBIoLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVxdWVzdBopLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVzcG9uc2USZQoMVHJhbnNmZXJIYW5kEikubWFueWhhbmRzLnNhbmRib3gudjEuVHJhbnNmZXJIYW5kUmVxdWVzdBoqLm1hbnloYW5kcy5zYW5kYm94LnYxLlRyYW5zZmVySGFuZFJlc3BvbnNlEmIKC1Jldm9rZUdyYW50EigubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXF1ZXN0GikubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_manyhands_sandbox_v1_sandbox]);
 
 /**
  * Asks for a hand.
@@ -66,6 +66,14 @@ export type ProvisionRequest = Message<"manyhands.sandbox.v1.ProvisionRequest"> 
    * @generated from field: bool speculative = 6;
    */
   speculative: boolean;
+
+  /**
+   * Ids of operations or snapshots, newest first, at most 128: a new hand begins with the files as they were after the
+   * first of these that has a snapshot. None has one: it begins with those of the recipe.
+   *
+   * @generated from field: repeated string files_after = 7;
+   */
+  filesAfter: string[];
 };
 
 /**
@@ -742,7 +750,7 @@ export const SnapshotRequestSchema: GenMessage<SnapshotRequest> = /*@__PURE__*/
  */
 export type SnapshotResponse = Message<"manyhands.sandbox.v1.SnapshotResponse"> & {
   /**
-   * `snap_…`.
+   * `snap_…`; see `ProvisionRequest.files_after`.
    *
    * @generated from field: string snapshot_id = 1;
    */
@@ -755,6 +763,83 @@ export type SnapshotResponse = Message<"manyhands.sandbox.v1.SnapshotResponse"> 
  */
 export const SnapshotResponseSchema: GenMessage<SnapshotResponse> = /*@__PURE__*/
   messageDesc(file_manyhands_sandbox_v1_sandbox_service, 20);
+
+/**
+ * Asks for files.
+ *
+ * @generated from message manyhands.sandbox.v1.ReadFilesRequest
+ */
+export type ReadFilesRequest = Message<"manyhands.sandbox.v1.ReadFilesRequest"> & {
+  /**
+   * The hand; required.
+   *
+   * @generated from field: string hand_id = 1;
+   */
+  handId: string;
+
+  /**
+   * Absolute folder; empty means `/mnt/session/outputs`.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message manyhands.sandbox.v1.ReadFilesRequest.
+ * Use `create(ReadFilesRequestSchema)` to create a new message.
+ */
+export const ReadFilesRequestSchema: GenMessage<ReadFilesRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 21);
+
+/**
+ * A piece of a file. An empty file is one piece without data.
+ *
+ * @generated from message manyhands.sandbox.v1.ReadFilesResponse
+ */
+export type ReadFilesResponse = Message<"manyhands.sandbox.v1.ReadFilesResponse"> & {
+  /**
+   * Path relative to the folder.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Offset of `data` in the file.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * Bytes.
+   *
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+
+  /**
+   * Size of the whole file in bytes.
+   *
+   * @generated from field: uint64 size = 4;
+   */
+  size: bigint;
+
+  /**
+   * Permission bits.
+   *
+   * @generated from field: uint32 mode = 5;
+   */
+  mode: number;
+};
+
+/**
+ * Describes the message manyhands.sandbox.v1.ReadFilesResponse.
+ * Use `create(ReadFilesResponseSchema)` to create a new message.
+ */
+export const ReadFilesResponseSchema: GenMessage<ReadFilesResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 22);
 
 /**
  * Asks for a grant.
@@ -803,7 +888,7 @@ export type GrantRequest = Message<"manyhands.sandbox.v1.GrantRequest"> & {
  * Use `create(GrantRequestSchema)` to create a new message.
  */
 export const GrantRequestSchema: GenMessage<GrantRequest> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 21);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 23);
 
 /**
  * A grant.
@@ -831,7 +916,7 @@ export type GrantResponse = Message<"manyhands.sandbox.v1.GrantResponse"> & {
  * Use `create(GrantResponseSchema)` to create a new message.
  */
 export const GrantResponseSchema: GenMessage<GrantResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 22);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 24);
 
 /**
  * Asks for a weaker grant.
@@ -866,7 +951,7 @@ export type NarrowGrantRequest = Message<"manyhands.sandbox.v1.NarrowGrantReques
  * Use `create(NarrowGrantRequestSchema)` to create a new message.
  */
 export const NarrowGrantRequestSchema: GenMessage<NarrowGrantRequest> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 23);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 25);
 
 /**
  * The weaker grant.
@@ -894,7 +979,7 @@ export type NarrowGrantResponse = Message<"manyhands.sandbox.v1.NarrowGrantRespo
  * Use `create(NarrowGrantResponseSchema)` to create a new message.
  */
 export const NarrowGrantResponseSchema: GenMessage<NarrowGrantResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 24);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 26);
 
 /**
  * Asks to move a hand.
@@ -922,7 +1007,7 @@ export type TransferHandRequest = Message<"manyhands.sandbox.v1.TransferHandRequ
  * Use `create(TransferHandRequestSchema)` to create a new message.
  */
 export const TransferHandRequestSchema: GenMessage<TransferHandRequest> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 25);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 27);
 
 /**
  * It is moved.
@@ -943,7 +1028,7 @@ export type TransferHandResponse = Message<"manyhands.sandbox.v1.TransferHandRes
  * Use `create(TransferHandResponseSchema)` to create a new message.
  */
 export const TransferHandResponseSchema: GenMessage<TransferHandResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 26);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 28);
 
 /**
  * Asks to end a grant.
@@ -964,7 +1049,7 @@ export type RevokeGrantRequest = Message<"manyhands.sandbox.v1.RevokeGrantReques
  * Use `create(RevokeGrantRequestSchema)` to create a new message.
  */
 export const RevokeGrantRequestSchema: GenMessage<RevokeGrantRequest> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 27);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 29);
 
 /**
  * It is ended.
@@ -979,7 +1064,7 @@ export type RevokeGrantResponse = Message<"manyhands.sandbox.v1.RevokeGrantRespo
  * Use `create(RevokeGrantResponseSchema)` to create a new message.
  */
 export const RevokeGrantResponseSchema: GenMessage<RevokeGrantResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 28);
+  messageDesc(file_manyhands_sandbox_v1_sandbox_service, 30);
 
 /**
  * Provisioning of hands and execution of operations in them. Any replica answers for any hand.
@@ -1069,7 +1154,7 @@ export const SandboxService: GenService<{
     output: typeof DescribeDriversResponseSchema;
   },
   /**
-   * Keeps a hand's files as of now. Not served yet.
+   * Keeps a hand's files as of now, beside the snapshots that are kept after each operation that changed files.
    *
    * @generated from rpc manyhands.sandbox.v1.SandboxService.Snapshot
    */
@@ -1077,6 +1162,16 @@ export const SandboxService: GenService<{
     methodKind: "unary";
     input: typeof SnapshotRequestSchema;
     output: typeof SnapshotResponseSchema;
+  },
+  /**
+   * The files below a folder of a hand, by default what the agent put out for its user (`/mnt/session/outputs`).
+   *
+   * @generated from rpc manyhands.sandbox.v1.SandboxService.ReadFiles
+   */
+  readFiles: {
+    methodKind: "server_streaming";
+    input: typeof ReadFilesRequestSchema;
+    output: typeof ReadFilesResponseSchema;
   },
   /**
    * Gives another session a right to a hand. Not served yet.
