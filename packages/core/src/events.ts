@@ -129,7 +129,13 @@ export interface EventPayloads {
   "session.thread_status_rescheduled": ThreadRef;
   "session.thread_status_terminated": ThreadRef;
 
-  "span.model_request_start": { model: string; context_position: number; attempt: number };
+  "span.model_request_start": {
+    model: string;
+    context_position: number;
+    attempt: number;
+    /** Absent for the conversation itself. */
+    purpose?: string;
+  };
   "span.model_request_end": {
     model_request_start_id: string;
     is_error: boolean;

@@ -72,7 +72,10 @@ function project(event: SessionEvent, processed_at: string): Projection {
     case "agent.thread_context_compacted":
       return { shown: { ...base, type: event.type }, hidden: pick(event, ["from_position", "to_position"]) };
     case "span.model_request_start":
-      return { shown: { ...base, type: event.type }, hidden: pick(event, ["model", "context_position", "attempt"]) };
+      return {
+        shown: { ...base, type: event.type },
+        hidden: pick(event, ["model", "context_position", "attempt", "purpose"]),
+      };
     case "span.model_request_end": {
       const { type, model_request_start_id, is_error, model_usage } = event;
       return {

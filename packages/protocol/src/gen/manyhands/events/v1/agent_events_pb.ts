@@ -325,7 +325,7 @@ export type AgentThreadContextCompacted = Message<"manyhands.events.v1.AgentThre
   toPosition: bigint;
 
   /**
-   * The summary that the model is shown instead; hidden publicly.
+   * The summary that the model is shown instead; empty when the range is only left out; hidden publicly.
    *
    * @generated from field: string summary = 3;
    */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/events/v1/span_events.proto.
  */
 export const file_manyhands_events_v1_span_events: GenFile = /*@__PURE__*/
-  fileDesc("CiVtYW55aGFuZHMvZXZlbnRzL3YxL3NwYW5fZXZlbnRzLnByb3RvEhNtYW55aGFuZHMuZXZlbnRzLnYxIlEKFVNwYW5Nb2RlbFJlcXVlc3RTdGFydBINCgVtb2RlbBgBIAEoCRIYChBjb250ZXh0X3Bvc2l0aW9uGAIgASgEEg8KB2F0dGVtcHQYAyABKA0isgEKE1NwYW5Nb2RlbFJlcXVlc3RFbmQSHgoWbW9kZWxfcmVxdWVzdF9zdGFydF9pZBgBIAEoCRIQCghpc19lcnJvchgCIAEoCBI0Cgttb2RlbF91c2FnZRgDIAEoCzIfLm1hbnloYW5kcy5jb21tb24udjEuTW9kZWxVc2FnZRITCgtzdG9wX3JlYXNvbhgEIAEoCRIeChZ0aW1lX3RvX2ZpcnN0X3Rva2VuX21zGAUgASgBIkMKGlNwYW5PdXRjb21lRXZhbHVhdGlvblN0YXJ0EhIKCm91dGNvbWVfaWQYASABKAkSEQoJaXRlcmF0aW9uGAIgASgNIkUKHFNwYW5PdXRjb21lRXZhbHVhdGlvbk9uZ29pbmcSEgoKb3V0Y29tZV9pZBgBIAEoCRIRCglpdGVyYXRpb24YAiABKA0iuwEKGFNwYW5PdXRjb21lRXZhbHVhdGlvbkVuZBIjChtvdXRjb21lX2V2YWx1YXRpb25fc3RhcnRfaWQYASABKAkSEgoKb3V0Y29tZV9pZBgCIAEoCRIRCglpdGVyYXRpb24YAyABKA0SDgoGcmVzdWx0GAQgASgJEhMKC2V4cGxhbmF0aW9uGAUgASgJEi4KBXVzYWdlGAYgASgLMh8ubWFueWhhbmRzLmNvbW1vbi52MS5Nb2RlbFVzYWdlYgZwcm90bzM", [file_manyhands_common_v1_usage]);
+  fileDesc("CiVtYW55aGFuZHMvZXZlbnRzL3YxL3NwYW5fZXZlbnRzLnByb3RvEhNtYW55aGFuZHMuZXZlbnRzLnYxInMKFVNwYW5Nb2RlbFJlcXVlc3RTdGFydBINCgVtb2RlbBgBIAEoCRIYChBjb250ZXh0X3Bvc2l0aW9uGAIgASgEEg8KB2F0dGVtcHQYAyABKA0SFAoHcHVycG9zZRgEIAEoCUgAiAEBQgoKCF9wdXJwb3NlIrIBChNTcGFuTW9kZWxSZXF1ZXN0RW5kEh4KFm1vZGVsX3JlcXVlc3Rfc3RhcnRfaWQYASABKAkSEAoIaXNfZXJyb3IYAiABKAgSNAoLbW9kZWxfdXNhZ2UYAyABKAsyHy5tYW55aGFuZHMuY29tbW9uLnYxLk1vZGVsVXNhZ2USEwoLc3RvcF9yZWFzb24YBCABKAkSHgoWdGltZV90b19maXJzdF90b2tlbl9tcxgFIAEoASJDChpTcGFuT3V0Y29tZUV2YWx1YXRpb25TdGFydBISCgpvdXRjb21lX2lkGAEgASgJEhEKCWl0ZXJhdGlvbhgCIAEoDSJFChxTcGFuT3V0Y29tZUV2YWx1YXRpb25PbmdvaW5nEhIKCm91dGNvbWVfaWQYASABKAkSEQoJaXRlcmF0aW9uGAIgASgNIrsBChhTcGFuT3V0Y29tZUV2YWx1YXRpb25FbmQSIwobb3V0Y29tZV9ldmFsdWF0aW9uX3N0YXJ0X2lkGAEgASgJEhIKCm91dGNvbWVfaWQYAiABKAkSEQoJaXRlcmF0aW9uGAMgASgNEg4KBnJlc3VsdBgEIAEoCRITCgtleHBsYW5hdGlvbhgFIAEoCRIuCgV1c2FnZRgGIAEoCzIfLm1hbnloYW5kcy5jb21tb24udjEuTW9kZWxVc2FnZWIGcHJvdG8z", [file_manyhands_common_v1_usage]);
 
 /**
  * `span.model_request_start`: written before the answer, not necessarily before the request is sent.
@@ -42,6 +42,14 @@ export type SpanModelRequestStart = Message<"manyhands.events.v1.SpanModelReques
    * @generated from field: uint32 attempt = 3;
    */
   attempt: number;
+
+  /**
+   * `compaction` when the model is asked to summarise the log below `context_position` instead of to go on; absent for
+   * the conversation itself; hidden publicly.
+   *
+   * @generated from field: optional string purpose = 4;
+   */
+  purpose?: string | undefined;
 };
 
 /**
@@ -79,7 +87,8 @@ export type SpanModelRequestEnd = Message<"manyhands.events.v1.SpanModelRequestE
   modelUsage?: ModelUsage | undefined;
 
   /**
-   * The provider's stop reason, for instance `tool_use`; empty on error; hidden publicly.
+   * The provider's stop reason, for instance `tool_use`; on error empty, or `context_overflow` when the request was
+   * refused for its length; hidden publicly.
    *
    * @generated from field: string stop_reason = 4;
    */
