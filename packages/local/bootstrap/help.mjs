@@ -33,6 +33,26 @@ export const commands = {
   without NAME           list the rigs in test/durability
   --runs N               how many faults (default: the bar's own number)
   --json                 one JSON object on one line of standard output; the exit code is 1 when a bar is missed`,
+  storm: `npm run --silent storm -- [--kills N] [--sessions M] [--seed S] [--hands auto|virtual] [--json]
+
+  SIGKILLs harness, session-store and sandbox-manager processes at random moments while sessions run tools with side
+  effects, then reads everything back. The exit code is 1 when anything acknowledged was lost or doubled, an operation
+  ran twice, a session is stuck or ended wrongly, or a context was rebuilt from other bytes.
+
+  --kills N              how many kills (default 100)
+  --sessions M           how many sessions (default 20)
+  --seed S               victims and pauses (default 1)
+  --hands auto|virtual   auto: docker when an engine answers; managers of virtual hands are not killed, for hands die with them
+  --json                 one JSON object instead of a table`,
+  simulate: `npm run --silent simulate -- [--seeds N] [--from S] [--trace] [--json]
+
+  Runs the real harness loop, a memory log and an operation ledger in one process under a seeded scheduler with faults.
+  The exit code is 1 when an invariant is broken; what is printed then replays that seed.
+
+  --seeds N              how many seeds (default 20000)
+  --from S               the first one (default 1)
+  --trace                print what happens, step by step
+  --json                 one JSON object instead of a table`,
   verify: `npm run verify [-- options] [filters]      what continuous integration runs: checks, unit, int, e2e
 
   --only checks|unit|int|e2e   only this part; filters are passed to vitest`,
