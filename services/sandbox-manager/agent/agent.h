@@ -12,6 +12,8 @@
  *       opens no path that a tool may have placed (spawn.c, files.c).
  *   A5  Every buffer, table and wait has a bound. One thread, one poll loop, no blocking call in it.
  *
+ * The same binary is, outside of hands that have no engine, their keeper (keeper.c).
+ *
  * C11, libc only, linked statically, so that it runs in any image (busybox, Debian minimal, scratch with a shell).
  */
 #ifndef HAND_AGENT_H
@@ -56,7 +58,8 @@ enum {
 enum { R_FENCED = 1, R_BAD = 2, R_CONFLICT = 3, R_BUSY = 4, R_NOT_STARTED = 5, R_STORAGE = 6, R_SPAWN = 7 };
 
 /* What an operation does. */
-enum { K_SHELL = 1, K_EXEC = 2, K_RESTART = 3, K_READ = 4, K_WRITE = 5, K_TREE = 6 };
+enum { K_SHELL = 1, K_EXEC = 2, K_RESTART = 3, K_READ = 4, K_WRITE = 5, K_TREE = 6,
+       K_MANIFEST = 7, K_BUNDLE = 8 };
 
 /* Where an operation is. P_UNKNOWN: a STARTED entry found by an agent that did not see its end. */
 enum { P_QUEUED = 1, P_RUNNING = 2, P_EXITED = 3, P_UNKNOWN = 4 };
@@ -113,7 +116,7 @@ size_t frames_sent(void);               /* a count that only grows */
 void out_flush(void);                   /* write what stdout takes now */
 
 /* --- ledger.c: operations by id, journal files, spools --- */
-bool ledger_open(const char *dir);
+bool ledger_open(int dir);              /* takes the directory's file over */
 operation *ledger_find(const char *id);
 operation *ledger_add(const char *id, const uint8_t hash[32], uint8_t kind, bool is_volatile); /* NULL: full or disk */
 bool ledger_started(operation *op);     /* durable before the spawn (A1) */
@@ -127,7 +130,13 @@ int body_file(void);                    /* an unlinked file in the journal for a
 extern char run_dir[];                  /* scripts for the shell: root writes, the tool user reads */
 
 /* --- spawn.c: processes of the tool user --- */
-typedef struct { uid_t uid; gid_t gid; const char *workspace, *home; } identity;
+typedef struct {
+  uid_t uid;
+  gid_t gid;
+  unsigned processes;  /* rlimit of this user; 0: none */
+  uint64_t data_bytes; /* rlimit of each process's memory; 0: none */
+  const char *workspace, *home;
+} identity;
 extern identity tool_user;
 /* In a forked child: fds, limits, session, privileges. Never returns an error quietly: exits 126. */
 void become_tool(int in, int out, int keep1, int keep2);
@@ -148,10 +157,20 @@ int shell_polls(struct pollfd *into);   /* fds 0..n-1 */
 void shell_events(const struct pollfd *from, int n);
 void shell_next(void);
 
+/* --- filter.c: the system calls of this process and all it starts, for hands whose engine does not filter --- */
+bool filter_install(void);
+
+/* --- keeper.c: `hand-agent keep …`, outside of the hand --- */
+int keep(int argc, char **argv);
+
 /* --- files.c: run in a child of the tool user; return the exit code (an errno) --- */
 int child_read(const char *path, uint64_t offset, uint64_t max);
 int child_write(const char *path, int body, uint32_t mode);
 int child_tree(const char *path, uint32_t max_entries);
+
+/* --- manifest.c: likewise; lists end with NULL --- */
+int child_manifest(char *const *roots, uint32_t max_entries);
+int child_bundle(char *const *paths);
 
 /* --- ops.c: running operations and who listens to them --- */
 extern uint32_t epoch;

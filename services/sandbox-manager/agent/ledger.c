@@ -263,10 +263,11 @@ static void load_entry(const char *name) {
   }
 }
 
-bool ledger_open(const char *dir) {
-  journal = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (journal < 0) return false;
-  DIR *d = opendir(dir);
+bool ledger_open(int dir) {
+  journal = dir;
+  if (journal < 0 || fcntl(journal, F_SETFD, FD_CLOEXEC) != 0) return false;
+  int again = openat(journal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* closedir() closes what it was given */
+  DIR *d = again < 0 ? NULL : fdopendir(again);
   if (!d) return false;
   for (struct dirent *e; (e = readdir(d));) {
     size_t n = strlen(e->d_name);

@@ -1,7 +1,11 @@
 /*
  * The loop: read frames, obey the newest manager, reap children, keep time.
  *
- * hand-agent [--journal DIR] [--run DIR] [--workspace DIR] [--home DIR] [--uid N] [--gid N] [--port N] [--env K=V]...
+ * hand-agent [--journal DIR | --journal-fd N] [--run DIR] [--workspace DIR] [--home DIR] [--uid N] [--gid N]
+ *            [--port N] [--processes N] [--data-bytes N] [--own DIR]... [--filter yes] [--env K=V]...
+ *
+ * --own gives a directory to the tool user, and the right to do so is then given up. --filter puts the agent itself
+ * and all tools under the list of system calls (filter.c).
  *
  * Ends when stdin does (the engine dropped us) or on SIGTERM; as PID 1 its end is the end of everything in the hand.
  */
@@ -13,14 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <linux/capability.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "agent.h"
 
 #define MAX_ENV 128
+#define MAX_OWNED 8
 #define MAX_POLLS (4 + 2 + MAX_RUNNING + MAX_CONNECTIONS + 1)
 
 uint32_t epoch;                /* of the manager that is obeyed; 0 before the first HELLO */
@@ -28,6 +35,8 @@ static char manager[MAX_ID + 1]; /* its instance name: the same epoch from anoth
 static char *environment[MAX_ENV + 8];
 char **tool_environment = environment;
 static int environment_count;
+
+typedef struct { const char *journal; int journal_fd, port; bool filter; const char *own[MAX_OWNED]; int own_count; } options;
 
 /* Bytes sent ahead of a START, by request id. */
 static struct { uint32_t id; int fd; uint64_t len; } bodies[MAX_BODIES];
@@ -156,8 +165,9 @@ static void damaged(void) {
 
 static void reap(int signals) {
   struct signalfd_siginfo info;
+  /* To the first process of a hand only somebody outside has no number: a tool of the same uid must not end it. */
   while (read(signals, &info, sizeof info) == sizeof info)
-    if (info.ssi_signo == SIGTERM) exit(0);
+    if (info.ssi_signo == SIGTERM && (getpid() != 1 || info.ssi_pid == 0)) exit(0);
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) ops_reaped(pid, status);
 }
@@ -166,16 +176,21 @@ static void add_environment(const char *pair) {
   if (environment_count < MAX_ENV) environment[environment_count++] = strdup(pair);
 }
 
-static void read_arguments(int argc, char **argv, const char **journal_dir, int *port) {
+static void read_arguments(int argc, char **argv, options *o) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const char *name = argv[i], *value = argv[i + 1];
-    if (strcmp(name, "--journal") == 0) *journal_dir = value;
+    if (strcmp(name, "--journal") == 0) o->journal = value;
+    else if (strcmp(name, "--journal-fd") == 0) o->journal_fd = atoi(value);
     else if (strcmp(name, "--run") == 0) snprintf(run_dir, 256, "%s", value);
     else if (strcmp(name, "--workspace") == 0) tool_user.workspace = value;
     else if (strcmp(name, "--home") == 0) tool_user.home = value;
     else if (strcmp(name, "--uid") == 0) tool_user.uid = (uid_t)atoi(value);
     else if (strcmp(name, "--gid") == 0) tool_user.gid = (gid_t)atoi(value);
-    else if (strcmp(name, "--port") == 0) *port = atoi(value);
+    else if (strcmp(name, "--port") == 0) o->port = atoi(value);
+    else if (strcmp(name, "--processes") == 0) tool_user.processes = (unsigned)atoi(value);
+    else if (strcmp(name, "--data-bytes") == 0) tool_user.data_bytes = strtoull(value, NULL, 10);
+    else if (strcmp(name, "--own") == 0 && o->own_count < MAX_OWNED) o->own[o->own_count++] = value;
+    else if (strcmp(name, "--filter") == 0) o->filter = strcmp(value, "yes") == 0;
     else if (strcmp(name, "--env") == 0) add_environment(value);
     else {
       fprintf(stderr, "hand-agent: unknown option %s\n", name);
@@ -233,11 +248,24 @@ static void loop(int signals) {
   }
 }
 
+/* Directories become the tool user's; then nothing can be given away any more. */
+static bool own(const options *o) {
+  if (o->own_count == 0) return true;
+  for (int i = 0; i < o->own_count; i++)
+    if (chown(o->own[i], tool_user.uid, tool_user.gid) != 0) return false;
+  struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct sets[2];
+  if (syscall(SYS_capget, &head, sets) != 0) return false;
+  uint32_t without = ~(1u << CAP_CHOWN);
+  sets[0].effective &= without, sets[0].permitted &= without, sets[0].inheritable &= without;
+  return syscall(SYS_capset, &head, sets) == 0;
+}
+
 int main(int argc, char **argv) {
-  const char *journal_dir = "/.manyhands/journal";
-  int port = 8079;
+  if (argc > 1 && strcmp(argv[1], "keep") == 0) return keep(argc, argv);
+  options o = {.journal = "/.manyhands/journal", .journal_fd = -1, .port = 8079};
   snprintf(run_dir, 256, "/.manyhands/run");
-  read_arguments(argc, argv, &journal_dir, &port);
+  read_arguments(argc, argv, &o);
   base_environment();
   umask(022);
   prctl(PR_SET_DUMPABLE, 0);         /* no ptrace, no /proc/<pid>/mem, no core of the one who knows the journal */
@@ -251,12 +279,17 @@ int main(int argc, char **argv) {
   int signals = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
   fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
   fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);
-  if (signals < 0 || !ledger_open(journal_dir)) {
-    fprintf(stderr, "hand-agent: journal %s: %s\n", journal_dir, strerror(errno));
+  int journal = o.journal_fd >= 0 ? o.journal_fd : open(o.journal, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (signals < 0 || !ledger_open(journal)) {
+    fprintf(stderr, "hand-agent: journal %s: %s\n", o.journal, strerror(errno));
     return 1;
   }
-  if (!tunnel_listen((uint16_t)port)) {
-    fprintf(stderr, "hand-agent: port %d: %s\n", port, strerror(errno));
+  if (!tunnel_listen((uint16_t)o.port)) {
+    fprintf(stderr, "hand-agent: port %d: %s\n", o.port, strerror(errno));
+    return 1;
+  }
+  if (!own(&o) || (o.filter && !filter_install())) {
+    fprintf(stderr, "hand-agent: the hand could not be secured: %s\n", strerror(errno));
     return 1;
   }
   loop(signals);

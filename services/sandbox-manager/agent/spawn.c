@@ -22,7 +22,7 @@
 #define MAX_PROCESSES 4096 /* looked at in one walk; the container's pids limit is far below */
 #define KILL_PASSES 12     /* a fork bomb may outrun one walk; each pass finds what the one before it missed */
 
-identity tool_user = {65532, 65532, "/workspace", "/home/hand"};
+identity tool_user = {65532, 65532, 0, 0, "/workspace", "/home/hand"};
 
 static void close_from(int lowest) {
 #ifdef SYS_close_range
@@ -51,7 +51,11 @@ void become_tool(int in, int out, int keep1, int keep2) {
   struct rlimit no_core = {0, 0}, files = {4096, 4096};
   setrlimit(RLIMIT_CORE, &no_core);
   setrlimit(RLIMIT_NOFILE, &files);
-  /* No RLIMIT_NPROC: the kernel counts it per uid over all hands of the machine. The pids cgroup bounds each hand. */
+  /* Only where the hand has a user namespace of its own: elsewhere the kernel counts over all hands of the machine. */
+  struct rlimit processes = {tool_user.processes, tool_user.processes};
+  if (tool_user.processes > 0) setrlimit(RLIMIT_NPROC, &processes);
+  struct rlimit data = {tool_user.data_bytes, tool_user.data_bytes};
+  if (tool_user.data_bytes > 0) setrlimit(RLIMIT_DATA, &data);
   int score = open("/proc/self/oom_score_adj", O_WRONLY);
   if (score >= 0) { /* when memory runs out a tool goes first, not the agent that has to report it */
     if (write(score, "1000", 4) < 0) { /* a hand without /proc still works */ }

@@ -1,8 +1,11 @@
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Env, parseAddress, readEnv, readServiceConfig, type ServiceConfig } from "@manyhands/kit";
 import type { ManagerLimits } from "./hands/manager.ts";
 
 /** Which driver makes hands: a named one, or the strongest that works. */
-export type DriverChoice = "auto" | "docker" | "virtual";
+export type DriverChoice = "auto" | "docker" | "bubblewrap" | "virtual";
 
 /** Settings of sandbox-manager. */
 export type Config = {
@@ -15,6 +18,8 @@ export type Config = {
   readonly advertise: string | undefined;
   readonly driver: DriverChoice;
   readonly docker: { readonly socketPath: string; readonly image: string; readonly agentPath: string | undefined };
+  /** Where bubblewrap hands live on this machine. */
+  readonly stateDir: string;
   /** The way out for git; undefined: connections inside hands are refused. */
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
   /** What becomes of hands when this manager stops in order: kept running for the next one, or released. */
@@ -25,6 +30,11 @@ export type Config = {
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 const HOUR_MS = 3_600_000;
+
+/** In memory where there is such a place: a hand does not outlive a restart of the machine anyway. */
+function defaultStateDir(): string {
+  return join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), `manyhands-${process.getuid?.() ?? 0}`);
+}
 
 /** Limits when nothing is set. */
 export const defaultLimits: ManagerLimits = {
@@ -66,9 +76,13 @@ export function readConfig(env: Env): Config {
     advertise: reader.optional("MH_ADVERTISE_ADDR", {
       doc: "host:port where other managers reach this one; absent = where it listens.",
     }),
-    driver: reader.oneOf("MH_HAND_DRIVER", ["auto", "docker", "virtual"], {
+    driver: reader.oneOf("MH_HAND_DRIVER", ["auto", "docker", "bubblewrap", "virtual"], {
       default: "auto",
-      doc: "What makes hands; auto = docker if it works, else virtual.",
+      doc: "What makes hands; auto = the first of docker, bubblewrap and virtual that works.",
+    }),
+    stateDir: reader.string("MH_HAND_STATE_DIR", {
+      default: defaultStateDir(),
+      doc: "Folder of bubblewrap hands: journals and sockets; local, and kept over restarts of the manager.",
     }),
     docker: {
       socketPath: reader.string("MH_DOCKER_SOCKET", {
@@ -80,7 +94,7 @@ export function readConfig(env: Env): Config {
         doc: "Image of hands whose recipe names none.",
       }),
       agentPath: reader.optional("MH_HAND_AGENT", {
-        doc: "The compiled in-hand agent (agent/build.mjs makes it); needed by the docker driver.",
+        doc: "The compiled in-hand agent (agent/build.mjs makes it); needed by docker and bubblewrap.",
       }),
     },
     git: gitAddress && vaultAddress !== undefined ? { ...gitAddress, vaultAddress } : undefined,

@@ -1,3 +1,6 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { newId } from "@manyhands/kit";
 import { Outcome } from "@manyhands/protocol";
 import { expect, test } from "vitest";
@@ -6,16 +9,25 @@ import { executeCall, sandboxClient } from "./testing/manager-process.ts";
 
 const QUIET = { MH_LOG_LEVEL: "silent" };
 
-test("without an engine, auto gives virtual hands and says why", async () => {
+test("with neither engine nor namespaces, auto gives virtual hands and says why", async () => {
   const service = await createSandboxManager(
-    readConfig({ ...QUIET, MH_DOCKER_SOCKET: "/nowhere.sock", MH_HAND_AGENT: "/nowhere" }),
+    readConfig({
+      ...QUIET,
+      MH_DOCKER_SOCKET: "/nowhere.sock",
+      MH_HAND_AGENT: "/nowhere",
+      MH_HAND_STATE_DIR: mkdtempSync(join(tmpdir(), "mh-")),
+    }),
   );
   const client = sandboxClient(service.addresses.grpc ?? "");
   try {
     const { defaultDriver, reason, drivers } = await client.describeDrivers({});
     expect(defaultDriver).toBe("virtual");
-    expect(reason).toMatch(/^auto: docker does not work here \(.*nowhere/);
-    expect(drivers.find(({ name }) => name === "docker")?.available).toBe(false);
+    expect(reason).toMatch(/^auto: docker does not work here \(.*nowhere.*; bubblewrap does not work here \(/);
+    expect(drivers.map(({ name, available }) => `${name} ${available}`)).toEqual([
+      "docker false",
+      "bubblewrap false",
+      "virtual true",
+    ]);
     const { hand } = await client.provision({ sessionId: newId("sesn") });
     expect(hand?.notIsolated.join(" ")).toContain("no git tunnel");
     const { result } = await executeCall(client, { handId: hand?.id ?? "", input: { command: "echo hi" } });

@@ -1,8 +1,9 @@
 import { type Logger, systemClock, toAppError } from "@manyhands/kit";
 import type { Config } from "../config.ts";
+import { BUBBLEWRAP_NOT_ISOLATED, createBubblewrapDriver } from "./bubblewrap/bubblewrap-driver.ts";
 import { createDockerDriver, DOCKER_NOT_ISOLATED } from "./docker/docker-driver.ts";
 import type { Driver, TunnelDialer } from "./driver.ts";
-import { createVirtualDriver } from "./virtual/virtual-driver.ts";
+import { createVirtualDriver, VIRTUAL_NOT_ISOLATED } from "./virtual/virtual-driver.ts";
 
 /** What was found out about the drivers of this machine. */
 export type DriverReport = {
@@ -24,71 +25,90 @@ export type ChosenDrivers = {
 /** Who makes the hands: this manager, and the platform it belongs to. */
 export type ManagerNames = { readonly instance: string; readonly platform: string };
 
-/** Opens what the configuration allows. A driver that was asked for by name and does not work is an error, never a weaker one in its place. */
+type Candidate = {
+  readonly name: Driver["name"];
+  readonly notIsolated: readonly string[];
+  /** Rejects with the reason why it does not work here. */
+  readonly open: () => Promise<Driver>;
+};
+
+/**
+ * Opens one driver: the one asked for, or the strongest that works. One that was asked for by name and does not work
+ * is an error, never a weaker one in its place; and a weaker one is not there beside a stronger one, so that a recipe
+ * cannot ask for less isolation than this machine gives.
+ */
 export async function chooseDrivers(
   config: Config,
   names: ManagerNames,
   logger: Logger,
   dial: TunnelDialer | undefined,
 ): Promise<ChosenDrivers> {
-  const drivers = new Map<string, Driver>();
-  const { driver: choice } = config;
-  const virtual = createVirtualDriver(names.instance, () => systemClock.nowMs());
-  const problem =
-    choice === "virtual"
-      ? "not asked for (MH_HAND_DRIVER=virtual)"
-      : await openDocker(config, names, logger, dial, drivers);
-  if (choice === "docker" && problem) throw new Error(`MH_HAND_DRIVER=docker, but ${problem}`);
-  // Only where it was chosen: a recipe must not be able to ask for less isolation than this machine gives.
-  if (choice === "virtual" || (choice === "auto" && problem)) drivers.set(virtual.name, virtual);
-  const defaultDriver = drivers.has("docker") ? "docker" : "virtual";
-  const reason =
-    choice === "auto"
-      ? problem
-        ? `auto: docker does not work here (${problem})`
-        : "auto: the Docker Engine answers and has the image"
-      : `MH_HAND_DRIVER=${choice}`;
-  const virtualProblem = drivers.has("virtual") ? "" : "a stronger driver is in use";
+  const choice = config.driver;
+  const reports: DriverReport[] = [];
+  const refusals: string[] = [];
+  let chosen: Driver | undefined;
+  for (const { name, notIsolated, open } of strongestFirst(config, names, logger, dial)) {
+    const refused = (unavailableReason: string) =>
+      reports.push({ name, available: false, unavailableReason, notIsolated });
+    if (choice !== "auto" && choice !== name) {
+      refused(`not asked for (MH_HAND_DRIVER=${choice})`);
+      continue;
+    }
+    if (chosen) {
+      refused("a stronger driver is in use");
+      continue;
+    }
+    try {
+      chosen = await open();
+      reports.push({ name, available: true, unavailableReason: "", notIsolated: chosen.notIsolated });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : toAppError(error).message;
+      if (choice === name) throw new Error(`MH_HAND_DRIVER=${name}, but ${reason}`);
+      logger.debug({ err: error, driver: name }, "a driver does not work here");
+      refused(reason);
+      refusals.push(`${name} does not work here (${reason})`);
+    }
+  }
+  if (!chosen) throw new Error("no driver works here");
+  const auto = refusals.length > 0 ? refusals.join("; ") : "it is the strongest, and works";
   return {
-    drivers,
-    defaultDriver,
-    reason,
-    reports: [
-      { name: "docker", available: !problem, unavailableReason: problem, notIsolated: DOCKER_NOT_ISOLATED },
-      {
-        name: "virtual",
-        available: !virtualProblem,
-        unavailableReason: virtualProblem,
-        notIsolated: virtual.notIsolated,
-      },
-    ],
+    drivers: new Map([[chosen.name, chosen]]),
+    defaultDriver: chosen.name,
+    reason: choice === "auto" ? `auto: ${auto}` : `MH_HAND_DRIVER=${choice}`,
+    reports,
   };
 }
 
-/** Empty when it works, else why not. */
-async function openDocker(
+function strongestFirst(
   config: Config,
-  { instance, platform }: ManagerNames,
+  names: ManagerNames,
   logger: Logger,
   dial: TunnelDialer | undefined,
-  drivers: Map<string, Driver>,
-): Promise<string> {
-  const { socketPath, image, agentPath } = config.docker;
-  if (!agentPath) return "the in-hand agent is not compiled (MH_HAND_AGENT is not set)";
-  try {
-    const driver = await createDockerDriver({
-      socketPath,
-      image,
-      agentPath,
-      instance,
-      platform,
-      logger,
-      ...(dial ? { dial } : {}),
-    });
-    drivers.set(driver.name, driver);
-    return "";
-  } catch (error) {
-    logger.debug({ err: error }, "docker does not work here");
-    return error instanceof Error ? error.message : toAppError(error).message;
-  }
+): readonly Candidate[] {
+  const { agentPath } = config.docker;
+  const shared = { ...names, logger, ...(dial ? { dial } : {}) };
+  const withAgent = async (open: (agent: string) => Promise<Driver>) => {
+    if (!agentPath) throw new Error("the in-hand agent is not compiled (MH_HAND_AGENT is not set)");
+    return open(agentPath);
+  };
+  return [
+    {
+      name: "docker",
+      notIsolated: DOCKER_NOT_ISOLATED,
+      open: () => withAgent((agent) => createDockerDriver({ ...config.docker, ...shared, agentPath: agent })),
+    },
+    {
+      name: "bubblewrap",
+      notIsolated: BUBBLEWRAP_NOT_ISOLATED,
+      open: () =>
+        withAgent((agent) =>
+          createBubblewrapDriver({ stateDir: config.stateDir, ...shared, agentPath: agent, clock: systemClock }),
+        ),
+    },
+    {
+      name: "virtual",
+      notIsolated: VIRTUAL_NOT_ISOLATED,
+      open: async () => createVirtualDriver(names.instance, () => systemClock.nowMs()),
+    },
+  ];
 }

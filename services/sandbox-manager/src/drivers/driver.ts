@@ -15,14 +15,22 @@ export type OperationAction =
   | { readonly kind: "restartShell" }
   | ReadAction
   | WriteAction
-  | TreeAction;
+  | TreeAction
+  | ManifestAction
+  | BundleAction;
 
 /** A command in the hand's persistent shell; such commands take turns. */
 export type ShellAction = { readonly kind: "shell"; readonly script: Uint8Array };
 /** A program of its own, beside the shell. `cwd` defaults to the workspace. */
 export type ExecAction = { readonly kind: "exec"; readonly argv: readonly string[]; readonly cwd?: string };
 /** A file's bytes as output; the exit code is 0 or an errno. */
-export type ReadAction = { readonly kind: "read"; readonly path: string; readonly maxBytes: number };
+export type ReadAction = {
+  readonly kind: "read";
+  readonly path: string;
+  readonly maxBytes: number;
+  /** First byte wanted; default 0. */
+  readonly offset?: number;
+};
 /** Replaces a file whole or not at all, making its folders; the exit code is 0 or an errno. */
 export type WriteAction = {
   readonly kind: "write";
@@ -33,6 +41,17 @@ export type WriteAction = {
 };
 /** The entries below a folder as output (see `parseTree`), links not followed; the exit code is 0 or an errno. */
 export type TreeAction = { readonly kind: "tree"; readonly path: string; readonly maxEntries: number };
+
+/** All entries below the roots with what tells that one changed, links not followed (see `parseManifest`). */
+export type ManifestAction = {
+  readonly kind: "manifest";
+  readonly roots: readonly string[];
+  readonly maxEntries: number;
+};
+/** The bytes of at most 256 files, whose paths have at most 32 KiB in all (see `parseBundle`); links are not followed. */
+export type BundleAction = { readonly kind: "bundle"; readonly paths: readonly string[] };
+/** What can be read without leaving a trace in the ledger. */
+export type LookAction = ReadAction | TreeAction | ManifestAction | BundleAction;
 
 /** One operation. */
 export type OperationSpec = {
@@ -85,7 +104,7 @@ export type Hand = {
   /** Kills it; answers its state, undefined when it was never started. */
   cancel(operationId: string): Promise<OperationState | undefined>;
   /** Reads without leaving a trace in the ledger. */
-  look(action: ReadAction | TreeAction): Promise<{ readonly exitCode: number; readonly bytes: Uint8Array }>;
+  look(action: LookAction): Promise<{ readonly exitCode: number; readonly bytes: Uint8Array }>;
   /** Stops talking to it and leaves it running. */
   detach(): Promise<void>;
 };
@@ -118,11 +137,13 @@ export type FoundHand = {
   readonly sessionId: string;
   readonly createdAtMs: number;
   readonly running: boolean;
+  /** The manager that made it, where the driver knows: while it lives, only it may take the hand for an orphan. */
+  readonly maker?: string;
 };
 
 /** One kind of hands. */
 export type Driver = {
-  readonly name: "docker" | "virtual";
+  readonly name: "docker" | "bubblewrap" | "virtual";
   /** What it does not isolate, in words for people. */
   readonly notIsolated: readonly string[];
   /** True when hands outlive the manager's process. */
@@ -135,6 +156,9 @@ export type Driver = {
   /** Ends a hand and everything of it; fine when it is gone already. */
   destroy(handId: string): Promise<void>;
   list(): Promise<readonly FoundHand[]>;
+  /** Stops everything in the hand where it stands, and lets it go on. Absent where a driver cannot; fine to repeat. */
+  pause?(handId: string): Promise<void>;
+  resume?(handId: string): Promise<void>;
   close(): Promise<void>;
 };
 

@@ -3,7 +3,7 @@ import type { Driver, FoundHand } from "../driver.ts";
 import { createVirtualHand, type VirtualHand } from "./virtual-hand.ts";
 
 /** Said to whoever asks what protects them. */
-const NOT_ISOLATED = [
+export const VIRTUAL_NOT_ISOLATED = [
   "commands are interpreted inside the manager's own process: CPU and memory are not kept apart, and files die with it",
   "it is not a Linux: no programs beyond the shell's own, no background jobs, no network, no git tunnel",
 ] as const;
@@ -15,7 +15,7 @@ export function createVirtualDriver(instance: string, nowMs: () => number): Driv
   const hands = new Map<string, Held>();
   return {
     name: "virtual",
-    notIsolated: NOT_ISOLATED,
+    notIsolated: VIRTUAL_NOT_ISOLATED,
     survivesManager: false,
     place: `virtual:${instance}`,
     async provision(plan) {
