@@ -91,9 +91,10 @@ async function readSlice(
       const after = await select(at + 1, head, false, slice.value.after, unbounded);
       return { events: [...before.events.reverse(), ...itself.events, ...after.events] };
     }
+    case "fromCheckpoint":
     case "range":
     case undefined: {
-      const from = slice.case === "range" ? Number(slice.value.from) : 0;
+      const from = firstOf(slice, hot);
       const to = Math.min(end, slice.case === "range" && slice.value.to !== undefined ? Number(slice.value.to) : end);
       return request.descending
         ? select(from, cursor?.[0] ?? to, true, size)
@@ -102,6 +103,11 @@ async function readSlice(
     default:
       throw AppError.invalid([{ field: "slice", description: "is not known" }]);
   }
+}
+
+function firstOf(slice: GetEventsRequest["slice"], { header }: HotSession): number {
+  if (slice.case === "range") return Number(slice.value.from);
+  return slice.case === "fromCheckpoint" ? (header?.checkpoint_position ?? 0) : 0;
 }
 
 function filterOf(request: GetEventsRequest): EventFilter {
@@ -133,6 +139,7 @@ function checkRequest(request: GetEventsRequest): void {
     const total = slice.value.before + slice.value.after;
     rule.check(total < maxNeighbours, "around", `before and after must be less than ${maxNeighbours} together`);
   }
+  if (slice.case === "fromCheckpoint") rule.check(slice.value, "from_checkpoint", "must be true when it is given");
   const single = slice.case === "last" || slice.case === "around";
   rule.check(!single || request.pageToken === "", "page_token", `does not go with ${slice.case}`);
   rule.done();
