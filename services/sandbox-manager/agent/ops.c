@@ -301,8 +301,8 @@ static bool parse_start(reader *r, start_request *q) {
   size_t used = parse_strings(r, q->argv, q->text, sizeof q->text);
   parse_strings(r, q->env, q->text + used, sizeof q->text - used);
   q->inline_body = get_bytes(r, &q->inline_len);
-  if (q->kind < K_SHELL || q->kind > K_TREE || (q->kind == K_EXEC && !q->argv[0])) r->bad = true;
-  if (q->kind >= K_READ && q->path[0] != '/') r->bad = true;
+  if (q->kind < K_SHELL || q->kind > K_BUNDLE || (q->kind == K_EXEC && !q->argv[0])) r->bad = true;
+  if (q->kind >= K_READ && q->kind <= K_TREE && q->path[0] != '/') r->bad = true;
   return !r->bad;
 }
 
@@ -310,6 +310,8 @@ static int in_child(const start_request *q) {
   if (q->kind == K_READ) return child_read(q->path, q->offset, q->max);
   if (q->kind == K_WRITE) return child_write(q->path, 0, (uint32_t)q->max);
   if (q->kind == K_TREE) return child_tree(q->path, (uint32_t)q->max);
+  if (q->kind == K_MANIFEST) return child_manifest(q->argv, (uint32_t)q->max);
+  if (q->kind == K_BUNDLE) return child_bundle(q->argv);
   if (chdir(q->cwd[0] ? q->cwd : tool_user.workspace) != 0) {
     dprintf(2, "cannot enter %s: %s\n", q->cwd, strerror(errno));
     return 126;

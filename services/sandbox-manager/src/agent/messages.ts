@@ -1,4 +1,4 @@
-import type { OperationSpec, OperationState } from "../drivers/driver.ts";
+import type { OperationAction, OperationSpec, OperationState } from "../drivers/driver.ts";
 import { MAX_PAYLOAD_BYTES } from "./frames.ts";
 
 /** Frame types and field orders, shared with `agent/agent.h`; the numbers are the protocol. */
@@ -37,7 +37,7 @@ export const FROM_AGENT = {
 } as const;
 export const REFUSAL = { fenced: 1, bad: 2, conflict: 3, busy: 4, notStarted: 5, storage: 6, spawn: 7 } as const;
 
-const KIND = { shell: 1, exec: 2, restartShell: 3, read: 4, write: 5, tree: 6 } as const;
+const KIND = { shell: 1, exec: 2, restartShell: 3, read: 4, write: 5, tree: 6, manifest: 7, bundle: 8 } as const;
 const PHASES = ["unknown", "queued", "running", "exited", "unknown"] as const;
 const KILLERS = [undefined, "timeout", "cancel", "out_of_memory"] as const;
 const NOTHING = new Uint8Array();
@@ -152,7 +152,7 @@ export function startFrame(
   const max =
     action.kind === "read"
       ? action.maxBytes
-      : action.kind === "tree"
+      : action.kind === "tree" || action.kind === "manifest"
         ? action.maxEntries
         : action.kind === "write"
           ? action.mode
@@ -164,16 +164,22 @@ export function startFrame(
     .bytes(spec.id)
     .bytes(spec.inputHash)
     .u64(spec.timeoutMs)
-    .u64(0)
+    .u64(action.kind === "read" ? (action.offset ?? 0) : 0)
     .u64(max)
     .bytes("path" in action ? action.path : "")
     .bytes(action.kind === "exec" ? (action.cwd ?? "") : "")
-    .strings(action.kind === "exec" ? action.argv : [])
+    .strings(listOf(action))
     .strings([])
     .bytes(ahead ? NOTHING : content)
     .done();
   if (start.length > MAX_PAYLOAD_BYTES) throw new RangeError("the operation's arguments are longer than a frame");
   return { start, body: ahead ? content : NOTHING };
+}
+
+function listOf(action: OperationAction): readonly string[] {
+  if (action.kind === "exec") return action.argv;
+  if (action.kind === "manifest") return action.roots;
+  return action.kind === "bundle" ? action.paths : [];
 }
 
 /** The state fields, as every answer about an operation carries them. */

@@ -1,6 +1,7 @@
 import { dirname } from "node:path/posix";
 import type { Bash } from "just-bash";
-import type { ReadAction, TreeAction, WriteAction } from "../driver.ts";
+import type { LookAction, ReadAction, TreeAction, WriteAction } from "../driver.ts";
+import { formatBundled, formatManifestEntry, type ManifestEntry } from "../manifest.ts";
 import { formatTreeEntry, type TreeEntry } from "../tree.ts";
 
 /** The same numbers as Linux, so that tools need one table for all drivers. */
@@ -11,7 +12,7 @@ type FileAnswer = { readonly exitCode: number; readonly output: Uint8Array };
 type FileSystem = Bash["fs"];
 
 /** File work in a virtual hand's file system; there is nothing outside of it that a path could reach. */
-export async function fileAction(fs: FileSystem, action: ReadAction | WriteAction | TreeAction): Promise<FileAnswer> {
+export async function fileAction(fs: FileSystem, action: LookAction | WriteAction): Promise<FileAnswer> {
   switch (action.kind) {
     case "read":
       return read(fs, action);
@@ -19,13 +20,18 @@ export async function fileAction(fs: FileSystem, action: ReadAction | WriteActio
       return write(fs, action);
     case "tree":
       return tree(fs, action);
+    case "manifest":
+      return manifest(fs, action.roots, action.maxEntries);
+    case "bundle":
+      return { exitCode: 0, output: Buffer.concat(await Promise.all(action.paths.map((path) => bundled(fs, path)))) };
   }
 }
 
 async function read(fs: FileSystem, action: ReadAction): Promise<FileAnswer> {
   if (!(await fs.exists(action.path))) return failed(ERRNO.ENOENT);
   if ((await fs.stat(action.path)).isDirectory) return failed(ERRNO.EISDIR);
-  return { exitCode: 0, output: (await fs.readFileBuffer(action.path)).slice(0, action.maxBytes) };
+  const { offset = 0, maxBytes } = action;
+  return { exitCode: 0, output: (await fs.readFileBuffer(action.path)).slice(offset, offset + maxBytes) };
 }
 
 async function write(fs: FileSystem, action: WriteAction): Promise<FileAnswer> {
@@ -53,6 +59,36 @@ async function tree(fs: FileSystem, action: TreeAction): Promise<FileAnswer> {
     }
   }
   return { exitCode: 0, output: Buffer.concat(records) };
+}
+
+async function manifest(fs: FileSystem, roots: readonly string[], maxEntries: number): Promise<FileAnswer> {
+  const records: Uint8Array[] = [];
+  for (const root of roots) {
+    if (!(await fs.exists(root))) continue;
+    const folders = [root];
+    for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
+      for (const name of await fs.readdir(folder)) {
+        if (records.length >= maxEntries) return { exitCode: 0, output: Buffer.concat(records) };
+        const entry = await known(fs, `${folder}/${name}`);
+        records.push(formatManifestEntry(entry));
+        if (entry.type === "directory") folders.push(entry.path);
+      }
+    }
+  }
+  return { exitCode: 0, output: Buffer.concat(records) };
+}
+
+/** There is no change time in memory; the time of the last write stands for it. */
+async function known(fs: FileSystem, path: string): Promise<ManifestEntry> {
+  const { mode } = await fs.lstat(path);
+  const { type, sizeBytes, mtimeNs } = await describe(fs, "", path.slice(1));
+  const target = type === "link" ? await fs.readlink(path) : "";
+  return { type, mode: mode & 0o7777, sizeBytes, mtimeNs, ctimeNs: mtimeNs, path, target };
+}
+
+async function bundled(fs: FileSystem, path: string): Promise<Uint8Array> {
+  if (!(await fs.exists(path))) return formatBundled(ERRNO.ENOENT, new Uint8Array());
+  return formatBundled(0, await fs.readFileBuffer(path));
 }
 
 async function describe(fs: FileSystem, root: string, path: string): Promise<TreeEntry> {
