@@ -23,6 +23,8 @@ export interface StreamRow {
   readonly refuseWhenFull: boolean;
   /** Single messages cannot be deleted. */
   readonly denyDelete: boolean;
+  /** Takes atomic batches where the server knows them (2.12). A stream made without is as safe, and slower under load. */
+  readonly atomicBatches?: true;
   /** Republish after the store: source pattern to destination. */
   readonly republish?: { readonly src: string; readonly dest: string };
   /** A key-value bucket: its name and what its keys look like. */
@@ -65,6 +67,7 @@ export const streamTable: readonly StreamRow[] = [
     maxAgeMs: 0,
     refuseWhenFull: true,
     denyDelete: true,
+    atomicBatches: true,
     republish: { src: "mh.log.*.*", dest: "mh.tail.{{wildcard(1)}}.{{wildcard(2)}}" },
     owner: "session-store",
     consumers: [],
@@ -171,6 +174,13 @@ export const streamTable: readonly StreamRow[] = [
   bucket("MH_VAULTS", "vault-proxy", "Vaults and credentials, without any secret.", "chosen by vault-proxy", "JSON"),
   bucket("MH_VAULT_SECRETS", "vault-proxy", "Sealed secrets.", "chosen by vault-proxy", "sealed JSON"),
   bucket("MH_VAULT_SESSIONS", "vault-proxy", "What a session's tokens may reach.", "chosen by vault-proxy", "JSON"),
+  bucket(
+    "MH_VAULT_RECEIPTS",
+    "vault-proxy",
+    "One receipt per call of an MCP tool: written before the call is sent, kept until its session ends.",
+    "{session}.{operation}",
+    "JSON",
+  ),
 ];
 
 /** Names of streams, for those who apply or check some of them. */
@@ -187,7 +197,8 @@ export type StreamName =
   | "KV_MH_HANDS"
   | "KV_MH_VAULTS"
   | "KV_MH_VAULT_SECRETS"
-  | "KV_MH_VAULT_SESSIONS";
+  | "KV_MH_VAULT_SESSIONS"
+  | "KV_MH_VAULT_RECEIPTS";
 
 /** Names of key-value buckets. */
 export type BucketName =
@@ -197,7 +208,8 @@ export type BucketName =
   | "MH_HANDS"
   | "MH_VAULTS"
   | "MH_VAULT_SECRETS"
-  | "MH_VAULT_SESSIONS";
+  | "MH_VAULT_SESSIONS"
+  | "MH_VAULT_RECEIPTS";
 
 /** The row of a stream. */
 export function streamRow(name: StreamName): StreamRow {

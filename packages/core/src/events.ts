@@ -187,6 +187,7 @@ export interface EventPayloads {
   "hand.granted": { hand_id: string; grant_id: string; to_session_id: string; rights: string[] };
   "hand.revoked": { hand_id: string; grant_id: string };
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
+  "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };
   "credential.used": {
     credential_id: string;
     proxy: "git" | "mcp" | "model" | "egress";
@@ -261,6 +262,7 @@ export const platformEventTypes = [
   "hand.revoked",
   "context.checkpointed",
   "credential.used",
+  "session.mcp_tools_listed",
 ] as const satisfies readonly EventType[];
 
 const platformTypes: ReadonlySet<string> = new Set(platformEventTypes);

@@ -81,10 +81,10 @@ async function bind(deps: CreateDeps, call: Call, sessionId: string, input: Inpu
     authorizationToken: authorization_token ?? "",
     allowPush: true,
   }));
-  const mcpServerUrls = agent.mcp_servers.map(({ url }) => url);
+  const mcpServers = agent.mcp_servers.map(({ name, url }) => ({ name, url }));
   const { workspaceId } = call.caller;
   const vaultIds = input.vault_ids ?? [];
-  await deps.vaults.bindSession({ workspaceId, sessionId, vaultIds, repositories, mcpServerUrls }, call.rpc);
+  await deps.vaults.bindSession({ workspaceId, sessionId, vaultIds, repositories, mcpServers }, call.rpc);
 }
 
 /** The session as it is stored: the resources without their tokens. */

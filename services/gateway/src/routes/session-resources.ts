@@ -70,7 +70,7 @@ async function bind(
     sessionId: session.id,
     vaultIds: session.vaultIds,
     repositories,
-    mcpServerUrls: sessionAgent(session).mcp_servers.map(({ url }) => url),
+    mcpServers: sessionAgent(session).mcp_servers.map(({ name, url }) => ({ name, url })),
   };
   await deps.vaults.bindSession(request, call.rpc);
 }

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file manyhands/vault/v1/vault.proto.
  */
 export const file_manyhands_vault_v1_vault: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tYW55aGFuZHMvdmF1bHQvdjEvdmF1bHQucHJvdG8SEm1hbnloYW5kcy52YXVsdC52MSLRAgoFVmF1bHQSCgoCaWQYASABKAkSFAoMd29ya3NwYWNlX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRI5CghtZXRhZGF0YRgEIAMoCzInLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdC5NZXRhZGF0YUVudHJ5Ei4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfYXJjaGl2ZWRfYXQigAMKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkSFAoMd29ya3NwYWNlX2lkGAMgASgJEhQKDGRpc3BsYXlfbmFtZRgEIAEoCRI+CghtZXRhZGF0YRgFIAMoCzIsLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsLk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMEi4KCmNyZWF0ZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfYXJjaGl2ZWRfYXQiUQoRUmVwb3NpdG9yeUJpbmRpbmcSCwoDdXJsGAEgASgJEhsKE2F1dGhvcml6YXRpb25fdG9rZW4YAiABKAkSEgoKYWxsb3dfcHVzaBgDIAEoCCpxCghBdWRpZW5jZRIYChRBVURJRU5DRV9VTlNQRUNJRklFRBAAEhIKDkFVRElFTkNFX01PREVMEAESEAoMQVVESUVOQ0VfR0lUEAISEAoMQVVESUVOQ0VfTUNQEAMSEwoPQVVESUVOQ0VfRUdSRVNTEARiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5tYW55aGFuZHMvdmF1bHQvdjEvdmF1bHQucHJvdG8SEm1hbnloYW5kcy52YXVsdC52MSLRAgoFVmF1bHQSCgoCaWQYASABKAkSFAoMd29ya3NwYWNlX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRI5CghtZXRhZGF0YRgEIAMoCzInLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdC5NZXRhZGF0YUVudHJ5Ei4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfYXJjaGl2ZWRfYXQilgMKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkSFAoMd29ya3NwYWNlX2lkGAMgASgJEhQKDGRpc3BsYXlfbmFtZRgEIAEoCRI+CghtZXRhZGF0YRgFIAMoCzIsLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsLk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMEi4KCmNyZWF0ZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBEhQKDG5lZWRzX3JlYXV0aBgKIAEoCRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX2FyY2hpdmVkX2F0IiYKCU1jcFNlcnZlchIMCgRuYW1lGAEgASgJEgsKA3VybBgCIAEoCSJyCghNb2RlbEtleRIKCgJpZBgBIAEoCRIUCgx3b3Jrc3BhY2VfaWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi4KCmNyZWF0ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlEKEVJlcG9zaXRvcnlCaW5kaW5nEgsKA3VybBgBIAEoCRIbChNhdXRob3JpemF0aW9uX3Rva2VuGAIgASgJEhIKCmFsbG93X3B1c2gYAyABKAgqcQoIQXVkaWVuY2USGAoUQVVESUVOQ0VfVU5TUEVDSUZJRUQQABISCg5BVURJRU5DRV9NT0RFTBABEhAKDEFVRElFTkNFX0dJVBACEhAKDEFVRElFTkNFX01DUBADEhMKD0FVRElFTkNFX0VHUkVTUxAEYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * A named set of credentials.
@@ -147,6 +147,13 @@ export type Credential = Message<"manyhands.vault.v1.Credential"> & {
    * @generated from field: optional google.protobuf.Timestamp archived_at = 9;
    */
   archivedAt?: Timestamp | undefined;
+
+  /**
+   * Why its owner must authorise anew, in words; empty while it works as far as is known. Cleared by new secrets.
+   *
+   * @generated from field: string needs_reauth = 10;
+   */
+  needsReauth: string;
 };
 
 /**
@@ -155,6 +162,76 @@ export type Credential = Message<"manyhands.vault.v1.Credential"> & {
  */
 export const CredentialSchema: GenMessage<Credential> = /*@__PURE__*/
   messageDesc(file_manyhands_vault_v1_vault, 1);
+
+/**
+ * An MCP server of a session's agent.
+ *
+ * @generated from message manyhands.vault.v1.McpServer
+ */
+export type McpServer = Message<"manyhands.vault.v1.McpServer"> & {
+  /**
+   * Its name in the agent's configuration, unique in the session; 1 to 255 characters.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Its URL, http or https, without user, password or fragment.
+   *
+   * @generated from field: string url = 2;
+   */
+  url: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.McpServer.
+ * Use `create(McpServerSchema)` to create a new message.
+ */
+export const McpServerSchema: GenMessage<McpServer> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault, 2);
+
+/**
+ * A key of the model API that sessions of one workspace use, without its value.
+ *
+ * @generated from message manyhands.vault.v1.ModelKey
+ */
+export type ModelKey = Message<"manyhands.vault.v1.ModelKey"> & {
+  /**
+   * `mkey_…`.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Workspace it belongs to.
+   *
+   * @generated from field: string workspace_id = 2;
+   */
+  workspaceId: string;
+
+  /**
+   * Name for people; may be empty.
+   *
+   * @generated from field: string display_name = 3;
+   */
+  displayName: string;
+
+  /**
+   * When it was stored.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 4;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.ModelKey.
+ * Use `create(ModelKeySchema)` to create a new message.
+ */
+export const ModelKeySchema: GenMessage<ModelKey> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault, 3);
 
 /**
  * A repository that a session may reach through the git proxy.
@@ -189,7 +266,7 @@ export type RepositoryBinding = Message<"manyhands.vault.v1.RepositoryBinding"> 
  * Use `create(RepositoryBindingSchema)` to create a new message.
  */
 export const RepositoryBindingSchema: GenMessage<RepositoryBinding> = /*@__PURE__*/
-  messageDesc(file_manyhands_vault_v1_vault, 2);
+  messageDesc(file_manyhands_vault_v1_vault, 4);
 
 /**
  * What a session token may be used for.

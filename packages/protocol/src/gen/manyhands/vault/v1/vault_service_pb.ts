@@ -8,7 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Audience, Credential, RepositoryBinding, Vault } from "./vault_pb.ts";
+import type { Audience, Credential, McpServer, ModelKey, RepositoryBinding, Vault } from "./vault_pb.ts";
 import { file_manyhands_vault_v1_vault } from "./vault_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/vault/v1/vault_service.proto.
  */
 export const file_manyhands_vault_v1_vault_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZtYW55aGFuZHMvdmF1bHQvdjEvdmF1bHRfc2VydmljZS5wcm90bxISbWFueWhhbmRzLnZhdWx0LnYxIs0BChJDcmVhdGVWYXVsdFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRJGCghtZXRhZGF0YRgDIAMoCzI0Lm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVWYXVsdFJlcXVlc3QuTWV0YWRhdGFFbnRyeRISCgpyZXF1ZXN0X2lkGAQgASgJGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI/ChNDcmVhdGVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0IjkKD0dldFZhdWx0UmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkiPAoQR2V0VmF1bHRSZXNwb25zZRIoCgV2YXVsdBgBIAEoCzIZLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdCJqChFMaXN0VmF1bHRzUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSGAoQaW5jbHVkZV9hcmNoaXZlZBgEIAEoCCJYChJMaXN0VmF1bHRzUmVzcG9uc2USKQoGdmF1bHRzGAEgAygLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLhAQoSVXBkYXRlVmF1bHRSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIZCgxkaXNwbGF5X25hbWUYAyABKAlIAIgBARJGCghtZXRhZGF0YRgEIAMoCzI0Lm1hbnloYW5kcy52YXVsdC52MS5VcGRhdGVWYXVsdFJlcXVlc3QuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2Rpc3BsYXlfbmFtZSI/ChNVcGRhdGVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0Ij0KE0FyY2hpdmVWYXVsdFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJIkAKFEFyY2hpdmVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0IjwKEkRlbGV0ZVZhdWx0UmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkiFQoTRGVsZXRlVmF1bHRSZXNwb25zZSL8AQoXQ3JlYXRlQ3JlZGVudGlhbFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRJLCghtZXRhZGF0YRgEIAMoCzI5Lm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVDcmVkZW50aWFsUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhEKCWF1dGhfanNvbhgFIAEoDBISCgpyZXF1ZXN0X2lkGAYgASgJGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJOChhDcmVhdGVDcmVkZW50aWFsUmVzcG9uc2USMgoKY3JlZGVudGlhbBgBIAEoCzIeLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsIlUKFEdldENyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIksKFUdldENyZWRlbnRpYWxSZXNwb25zZRIyCgpjcmVkZW50aWFsGAEgASgLMh4ubWFueWhhbmRzLnZhdWx0LnYxLkNyZWRlbnRpYWwigQEKFkxpc3RDcmVkZW50aWFsc1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJEhgKEGluY2x1ZGVfYXJjaGl2ZWQYBSABKAgiZwoXTGlzdENyZWRlbnRpYWxzUmVzcG9uc2USMwoLY3JlZGVudGlhbHMYASADKAsyHi5tYW55aGFuZHMudmF1bHQudjEuQ3JlZGVudGlhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilQIKF1VwZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJEhkKDGRpc3BsYXlfbmFtZRgEIAEoCUgAiAEBEksKCG1ldGFkYXRhGAUgAygLMjkubWFueWhhbmRzLnZhdWx0LnYxLlVwZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fZGlzcGxheV9uYW1lIk4KGFVwZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRIyCgpjcmVkZW50aWFsGAEgASgLMh4ubWFueWhhbmRzLnZhdWx0LnYxLkNyZWRlbnRpYWwiWQoYQXJjaGl2ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIk8KGUFyY2hpdmVDcmVkZW50aWFsUmVzcG9uc2USMgoKY3JlZGVudGlhbBgBIAEoCzIeLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsIlgKF0RlbGV0ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIhoKGERlbGV0ZUNyZWRlbnRpYWxSZXNwb25zZSKnAQoSQmluZFNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEhEKCXZhdWx0X2lkcxgDIAMoCRI7CgxyZXBvc2l0b3JpZXMYBCADKAsyJS5tYW55aGFuZHMudmF1bHQudjEuUmVwb3NpdG9yeUJpbmRpbmcSFwoPbWNwX3NlcnZlcl91cmxzGAUgAygJIhUKE0JpbmRTZXNzaW9uUmVzcG9uc2UikwEKF01pbnRTZXNzaW9uVG9rZW5SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSLwoJYXVkaWVuY2VzGAIgAygOMhwubWFueWhhbmRzLnZhdWx0LnYxLkF1ZGllbmNlEisKA3R0bBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAiAEBQgYKBF90dGwiWQoYTWludFNlc3Npb25Ub2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIioKFFJldm9rZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkiFwoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlIiEKEExpc3RUb29sc1JlcXVlc3QSDQoFdG9rZW4YASABKAkiPwoRTGlzdFRvb2xzUmVzcG9uc2USKgoFdG9vbHMYASADKAsyGy5tYW55aGFuZHMudmF1bHQudjEuTWNwVG9vbCJgCgdNY3BUb29sEhcKD21jcF9zZXJ2ZXJfbmFtZRgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEhkKEWlucHV0X3NjaGVtYV9qc29uGAQgASgMInEKD0NhbGxUb29sUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxvcGVyYXRpb25faWQYAiABKAkSFwoPbWNwX3NlcnZlcl9uYW1lGAMgASgJEgwKBG5hbWUYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoDCJLChBDYWxsVG9vbFJlc3BvbnNlEhQKDGNvbnRlbnRfanNvbhgBIAEoDBIQCghpc19lcnJvchgCIAEoCBIPCgdvdXRjb21lGAMgASgJMrwNCgxWYXVsdFNlcnZpY2USXgoLQ3JlYXRlVmF1bHQSJi5tYW55aGFuZHMudmF1bHQudjEuQ3JlYXRlVmF1bHRSZXF1ZXN0GicubWFueWhhbmRzLnZhdWx0LnYxLkNyZWF0ZVZhdWx0UmVzcG9uc2USVQoIR2V0VmF1bHQSIy5tYW55aGFuZHMudmF1bHQudjEuR2V0VmF1bHRSZXF1ZXN0GiQubWFueWhhbmRzLnZhdWx0LnYxLkdldFZhdWx0UmVzcG9uc2USWwoKTGlzdFZhdWx0cxIlLm1hbnloYW5kcy52YXVsdC52MS5MaXN0VmF1bHRzUmVxdWVzdBomLm1hbnloYW5kcy52YXVsdC52MS5MaXN0VmF1bHRzUmVzcG9uc2USXgoLVXBkYXRlVmF1bHQSJi5tYW55aGFuZHMudmF1bHQudjEuVXBkYXRlVmF1bHRSZXF1ZXN0GicubWFueWhhbmRzLnZhdWx0LnYxLlVwZGF0ZVZhdWx0UmVzcG9uc2USYQoMQXJjaGl2ZVZhdWx0EicubWFueWhhbmRzLnZhdWx0LnYxLkFyY2hpdmVWYXVsdFJlcXVlc3QaKC5tYW55aGFuZHMudmF1bHQudjEuQXJjaGl2ZVZhdWx0UmVzcG9uc2USXgoLRGVsZXRlVmF1bHQSJi5tYW55aGFuZHMudmF1bHQudjEuRGVsZXRlVmF1bHRSZXF1ZXN0GicubWFueWhhbmRzLnZhdWx0LnYxLkRlbGV0ZVZhdWx0UmVzcG9uc2USbQoQQ3JlYXRlQ3JlZGVudGlhbBIrLm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVDcmVkZW50aWFsUmVxdWVzdBosLm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVDcmVkZW50aWFsUmVzcG9uc2USZAoNR2V0Q3JlZGVudGlhbBIoLm1hbnloYW5kcy52YXVsdC52MS5HZXRDcmVkZW50aWFsUmVxdWVzdBopLm1hbnloYW5kcy52YXVsdC52MS5HZXRDcmVkZW50aWFsUmVzcG9uc2USagoPTGlzdENyZWRlbnRpYWxzEioubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RDcmVkZW50aWFsc1JlcXVlc3QaKy5tYW55aGFuZHMudmF1bHQudjEuTGlzdENyZWRlbnRpYWxzUmVzcG9uc2USbQoQVXBkYXRlQ3JlZGVudGlhbBIrLm1hbnloYW5kcy52YXVsdC52MS5VcGRhdGVDcmVkZW50aWFsUmVxdWVzdBosLm1hbnloYW5kcy52YXVsdC52MS5VcGRhdGVDcmVkZW50aWFsUmVzcG9uc2UScAoRQXJjaGl2ZUNyZWRlbnRpYWwSLC5tYW55aGFuZHMudmF1bHQudjEuQXJjaGl2ZUNyZWRlbnRpYWxSZXF1ZXN0Gi0ubWFueWhhbmRzLnZhdWx0LnYxLkFyY2hpdmVDcmVkZW50aWFsUmVzcG9uc2USbQoQRGVsZXRlQ3JlZGVudGlhbBIrLm1hbnloYW5kcy52YXVsdC52MS5EZWxldGVDcmVkZW50aWFsUmVxdWVzdBosLm1hbnloYW5kcy52YXVsdC52MS5EZWxldGVDcmVkZW50aWFsUmVzcG9uc2USXgoLQmluZFNlc3Npb24SJi5tYW55aGFuZHMudmF1bHQudjEuQmluZFNlc3Npb25SZXF1ZXN0GicubWFueWhhbmRzLnZhdWx0LnYxLkJpbmRTZXNzaW9uUmVzcG9uc2USbQoQTWludFNlc3Npb25Ub2tlbhIrLm1hbnloYW5kcy52YXVsdC52MS5NaW50U2Vzc2lvblRva2VuUmVxdWVzdBosLm1hbnloYW5kcy52YXVsdC52MS5NaW50U2Vzc2lvblRva2VuUmVzcG9uc2USZAoNUmV2b2tlU2Vzc2lvbhIoLm1hbnloYW5kcy52YXVsdC52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBopLm1hbnloYW5kcy52YXVsdC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2USWAoJTGlzdFRvb2xzEiQubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RUb29sc1JlcXVlc3QaJS5tYW55aGFuZHMudmF1bHQudjEuTGlzdFRvb2xzUmVzcG9uc2USVQoIQ2FsbFRvb2wSIy5tYW55aGFuZHMudmF1bHQudjEuQ2FsbFRvb2xSZXF1ZXN0GiQubWFueWhhbmRzLnZhdWx0LnYxLkNhbGxUb29sUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_manyhands_vault_v1_vault]);
+  fileDesc("CiZtYW55aGFuZHMvdmF1bHQvdjEvdmF1bHRfc2VydmljZS5wcm90bxISbWFueWhhbmRzLnZhdWx0LnYxIs0BChJDcmVhdGVWYXVsdFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRJGCghtZXRhZGF0YRgDIAMoCzI0Lm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVWYXVsdFJlcXVlc3QuTWV0YWRhdGFFbnRyeRISCgpyZXF1ZXN0X2lkGAQgASgJGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI/ChNDcmVhdGVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0IjkKD0dldFZhdWx0UmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkiPAoQR2V0VmF1bHRSZXNwb25zZRIoCgV2YXVsdBgBIAEoCzIZLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdCJqChFMaXN0VmF1bHRzUmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSGAoQaW5jbHVkZV9hcmNoaXZlZBgEIAEoCCJYChJMaXN0VmF1bHRzUmVzcG9uc2USKQoGdmF1bHRzGAEgAygLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLhAQoSVXBkYXRlVmF1bHRSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIZCgxkaXNwbGF5X25hbWUYAyABKAlIAIgBARJGCghtZXRhZGF0YRgEIAMoCzI0Lm1hbnloYW5kcy52YXVsdC52MS5VcGRhdGVWYXVsdFJlcXVlc3QuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2Rpc3BsYXlfbmFtZSI/ChNVcGRhdGVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0Ij0KE0FyY2hpdmVWYXVsdFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJIkAKFEFyY2hpdmVWYXVsdFJlc3BvbnNlEigKBXZhdWx0GAEgASgLMhkubWFueWhhbmRzLnZhdWx0LnYxLlZhdWx0IjwKEkRlbGV0ZVZhdWx0UmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkiFQoTRGVsZXRlVmF1bHRSZXNwb25zZSL8AQoXQ3JlYXRlQ3JlZGVudGlhbFJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRJLCghtZXRhZGF0YRgEIAMoCzI5Lm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVDcmVkZW50aWFsUmVxdWVzdC5NZXRhZGF0YUVudHJ5EhEKCWF1dGhfanNvbhgFIAEoDBISCgpyZXF1ZXN0X2lkGAYgASgJGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJOChhDcmVhdGVDcmVkZW50aWFsUmVzcG9uc2USMgoKY3JlZGVudGlhbBgBIAEoCzIeLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsIlUKFEdldENyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIksKFUdldENyZWRlbnRpYWxSZXNwb25zZRIyCgpjcmVkZW50aWFsGAEgASgLMh4ubWFueWhhbmRzLnZhdWx0LnYxLkNyZWRlbnRpYWwigQEKFkxpc3RDcmVkZW50aWFsc1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhAKCHZhdWx0X2lkGAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJEhgKEGluY2x1ZGVfYXJjaGl2ZWQYBSABKAgiZwoXTGlzdENyZWRlbnRpYWxzUmVzcG9uc2USMwoLY3JlZGVudGlhbHMYASADKAsyHi5tYW55aGFuZHMudmF1bHQudjEuQ3JlZGVudGlhbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilQIKF1VwZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJEhkKDGRpc3BsYXlfbmFtZRgEIAEoCUgAiAEBEksKCG1ldGFkYXRhGAUgAygLMjkubWFueWhhbmRzLnZhdWx0LnYxLlVwZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0Lk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fZGlzcGxheV9uYW1lIk4KGFVwZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRIyCgpjcmVkZW50aWFsGAEgASgLMh4ubWFueWhhbmRzLnZhdWx0LnYxLkNyZWRlbnRpYWwiWQoYQXJjaGl2ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIk8KGUFyY2hpdmVDcmVkZW50aWFsUmVzcG9uc2USMgoKY3JlZGVudGlhbBgBIAEoCzIeLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsIlgKF0RlbGV0ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIhoKGERlbGV0ZUNyZWRlbnRpYWxSZXNwb25zZSLZAQoSQmluZFNlc3Npb25SZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEhEKCXZhdWx0X2lkcxgDIAMoCRI7CgxyZXBvc2l0b3JpZXMYBCADKAsyJS5tYW55aGFuZHMudmF1bHQudjEuUmVwb3NpdG9yeUJpbmRpbmcSMgoLbWNwX3NlcnZlcnMYBiADKAsyHS5tYW55aGFuZHMudmF1bHQudjEuTWNwU2VydmVySgQIBRAGUg9tY3Bfc2VydmVyX3VybHMiFQoTQmluZFNlc3Npb25SZXNwb25zZSKTAQoXTWludFNlc3Npb25Ub2tlblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIvCglhdWRpZW5jZXMYAiADKA4yHC5tYW55aGFuZHMudmF1bHQudjEuQXVkaWVuY2USKwoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQFCBgoEX3R0bCJZChhNaW50U2Vzc2lvblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIXChVSZXZva2VTZXNzaW9uUmVzcG9uc2UiIQoQTGlzdFRvb2xzUmVxdWVzdBINCgV0b2tlbhgBIAEoCSJxChFMaXN0VG9vbHNSZXNwb25zZRIqCgV0b29scxgBIAMoCzIbLm1hbnloYW5kcy52YXVsdC52MS5NY3BUb29sEjAKCGZhaWx1cmVzGAIgAygLMh4ubWFueWhhbmRzLnZhdWx0LnYxLk1jcEZhaWx1cmUiYAoHTWNwVG9vbBIXCg9tY3Bfc2VydmVyX25hbWUYASABKAkSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIZChFpbnB1dF9zY2hlbWFfanNvbhgEIAEoDCJECgpNY3BGYWlsdXJlEhcKD21jcF9zZXJ2ZXJfbmFtZRgBIAEoCRIMCgRraW5kGAIgASgJEg8KB21lc3NhZ2UYAyABKAkirgEKD0NhbGxUb29sUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIUCgxvcGVyYXRpb25faWQYAiABKAkSFwoPbWNwX3NlcnZlcl9uYW1lGAMgASgJEgwKBG5hbWUYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoDBIvCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQFCCgoIX3RpbWVvdXQifAoQQ2FsbFRvb2xSZXNwb25zZRIUCgxjb250ZW50X2pzb24YASABKAwSEAoIaXNfZXJyb3IYAiABKAgSDwoHb3V0Y29tZRgDIAEoCRIvCgdmYWlsdXJlGAQgASgLMh4ubWFueWhhbmRzLnZhdWx0LnYxLk1jcEZhaWx1cmUiOAoRQ2FuY2VsVG9vbFJlcXVlc3QSDQoFdG9rZW4YASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJIhQKEkNhbmNlbFRvb2xSZXNwb25zZSJaChlWYWxpZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0EhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIQCgh2YXVsdF9pZBgCIAEoCRIVCg1jcmVkZW50aWFsX2lkGAMgASgJIjUKGlZhbGlkYXRlQ3JlZGVudGlhbFJlc3BvbnNlEhcKD3ZhbGlkYXRpb25fanNvbhgBIAEoDCIoChFSb3RhdGVLZXlzUmVxdWVzdBITCgt2ZXJpZnlfb25seRgBIAEoCCLPAQoSUm90YXRlS2V5c1Jlc3BvbnNlEhAKCHJlc2VhbGVkGAEgASgEEhIKCnVucmVhZGFibGUYAiABKAQSEwoLY3VycmVudF9rZXkYAyABKAkSSwoLc2VhbGVkX3dpdGgYBCADKAsyNi5tYW55aGFuZHMudmF1bHQudjEuUm90YXRlS2V5c1Jlc3BvbnNlLlNlYWxlZFdpdGhFbnRyeRoxCg9TZWFsZWRXaXRoRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASJQChVDcmVhdGVNb2RlbEtleVJlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRILCgNrZXkYAyABKAkiSQoWQ3JlYXRlTW9kZWxLZXlSZXNwb25zZRIvCgltb2RlbF9rZXkYASABKAsyHC5tYW55aGFuZHMudmF1bHQudjEuTW9kZWxLZXkiLAoUTGlzdE1vZGVsS2V5c1JlcXVlc3QSFAoMd29ya3NwYWNlX2lkGAEgASgJIkkKFUxpc3RNb2RlbEtleXNSZXNwb25zZRIwCgptb2RlbF9rZXlzGAEgAygLMhwubWFueWhhbmRzLnZhdWx0LnYxLk1vZGVsS2V5IkMKFURlbGV0ZU1vZGVsS2V5UmVxdWVzdBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSFAoMbW9kZWxfa2V5X2lkGAIgASgJIhgKFkRlbGV0ZU1vZGVsS2V5UmVzcG9uc2UyoxIKDFZhdWx0U2VydmljZRJeCgtDcmVhdGVWYXVsdBImLm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVWYXVsdFJlcXVlc3QaJy5tYW55aGFuZHMudmF1bHQudjEuQ3JlYXRlVmF1bHRSZXNwb25zZRJVCghHZXRWYXVsdBIjLm1hbnloYW5kcy52YXVsdC52MS5HZXRWYXVsdFJlcXVlc3QaJC5tYW55aGFuZHMudmF1bHQudjEuR2V0VmF1bHRSZXNwb25zZRJbCgpMaXN0VmF1bHRzEiUubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RWYXVsdHNSZXF1ZXN0GiYubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RWYXVsdHNSZXNwb25zZRJeCgtVcGRhdGVWYXVsdBImLm1hbnloYW5kcy52YXVsdC52MS5VcGRhdGVWYXVsdFJlcXVlc3QaJy5tYW55aGFuZHMudmF1bHQudjEuVXBkYXRlVmF1bHRSZXNwb25zZRJhCgxBcmNoaXZlVmF1bHQSJy5tYW55aGFuZHMudmF1bHQudjEuQXJjaGl2ZVZhdWx0UmVxdWVzdBooLm1hbnloYW5kcy52YXVsdC52MS5BcmNoaXZlVmF1bHRSZXNwb25zZRJeCgtEZWxldGVWYXVsdBImLm1hbnloYW5kcy52YXVsdC52MS5EZWxldGVWYXVsdFJlcXVlc3QaJy5tYW55aGFuZHMudmF1bHQudjEuRGVsZXRlVmF1bHRSZXNwb25zZRJtChBDcmVhdGVDcmVkZW50aWFsEisubWFueWhhbmRzLnZhdWx0LnYxLkNyZWF0ZUNyZWRlbnRpYWxSZXF1ZXN0GiwubWFueWhhbmRzLnZhdWx0LnYxLkNyZWF0ZUNyZWRlbnRpYWxSZXNwb25zZRJkCg1HZXRDcmVkZW50aWFsEigubWFueWhhbmRzLnZhdWx0LnYxLkdldENyZWRlbnRpYWxSZXF1ZXN0GikubWFueWhhbmRzLnZhdWx0LnYxLkdldENyZWRlbnRpYWxSZXNwb25zZRJqCg9MaXN0Q3JlZGVudGlhbHMSKi5tYW55aGFuZHMudmF1bHQudjEuTGlzdENyZWRlbnRpYWxzUmVxdWVzdBorLm1hbnloYW5kcy52YXVsdC52MS5MaXN0Q3JlZGVudGlhbHNSZXNwb25zZRJtChBVcGRhdGVDcmVkZW50aWFsEisubWFueWhhbmRzLnZhdWx0LnYxLlVwZGF0ZUNyZWRlbnRpYWxSZXF1ZXN0GiwubWFueWhhbmRzLnZhdWx0LnYxLlVwZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRJwChFBcmNoaXZlQ3JlZGVudGlhbBIsLm1hbnloYW5kcy52YXVsdC52MS5BcmNoaXZlQ3JlZGVudGlhbFJlcXVlc3QaLS5tYW55aGFuZHMudmF1bHQudjEuQXJjaGl2ZUNyZWRlbnRpYWxSZXNwb25zZRJtChBEZWxldGVDcmVkZW50aWFsEisubWFueWhhbmRzLnZhdWx0LnYxLkRlbGV0ZUNyZWRlbnRpYWxSZXF1ZXN0GiwubWFueWhhbmRzLnZhdWx0LnYxLkRlbGV0ZUNyZWRlbnRpYWxSZXNwb25zZRJeCgtCaW5kU2Vzc2lvbhImLm1hbnloYW5kcy52YXVsdC52MS5CaW5kU2Vzc2lvblJlcXVlc3QaJy5tYW55aGFuZHMudmF1bHQudjEuQmluZFNlc3Npb25SZXNwb25zZRJtChBNaW50U2Vzc2lvblRva2VuEisubWFueWhhbmRzLnZhdWx0LnYxLk1pbnRTZXNzaW9uVG9rZW5SZXF1ZXN0GiwubWFueWhhbmRzLnZhdWx0LnYxLk1pbnRTZXNzaW9uVG9rZW5SZXNwb25zZRJkCg1SZXZva2VTZXNzaW9uEigubWFueWhhbmRzLnZhdWx0LnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GikubWFueWhhbmRzLnZhdWx0LnYxLlJldm9rZVNlc3Npb25SZXNwb25zZRJYCglMaXN0VG9vbHMSJC5tYW55aGFuZHMudmF1bHQudjEuTGlzdFRvb2xzUmVxdWVzdBolLm1hbnloYW5kcy52YXVsdC52MS5MaXN0VG9vbHNSZXNwb25zZRJVCghDYWxsVG9vbBIjLm1hbnloYW5kcy52YXVsdC52MS5DYWxsVG9vbFJlcXVlc3QaJC5tYW55aGFuZHMudmF1bHQudjEuQ2FsbFRvb2xSZXNwb25zZRJbCgpDYW5jZWxUb29sEiUubWFueWhhbmRzLnZhdWx0LnYxLkNhbmNlbFRvb2xSZXF1ZXN0GiYubWFueWhhbmRzLnZhdWx0LnYxLkNhbmNlbFRvb2xSZXNwb25zZRJzChJWYWxpZGF0ZUNyZWRlbnRpYWwSLS5tYW55aGFuZHMudmF1bHQudjEuVmFsaWRhdGVDcmVkZW50aWFsUmVxdWVzdBouLm1hbnloYW5kcy52YXVsdC52MS5WYWxpZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRJbCgpSb3RhdGVLZXlzEiUubWFueWhhbmRzLnZhdWx0LnYxLlJvdGF0ZUtleXNSZXF1ZXN0GiYubWFueWhhbmRzLnZhdWx0LnYxLlJvdGF0ZUtleXNSZXNwb25zZRJnCg5DcmVhdGVNb2RlbEtleRIpLm1hbnloYW5kcy52YXVsdC52MS5DcmVhdGVNb2RlbEtleVJlcXVlc3QaKi5tYW55aGFuZHMudmF1bHQudjEuQ3JlYXRlTW9kZWxLZXlSZXNwb25zZRJkCg1MaXN0TW9kZWxLZXlzEigubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RNb2RlbEtleXNSZXF1ZXN0GikubWFueWhhbmRzLnZhdWx0LnYxLkxpc3RNb2RlbEtleXNSZXNwb25zZRJnCg5EZWxldGVNb2RlbEtleRIpLm1hbnloYW5kcy52YXVsdC52MS5EZWxldGVNb2RlbEtleVJlcXVlc3QaKi5tYW55aGFuZHMudmF1bHQudjEuRGVsZXRlTW9kZWxLZXlSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_manyhands_vault_v1_vault]);
 
 /**
  * Asks for a new vault.
@@ -783,11 +783,11 @@ export type BindSessionRequest = Message<"manyhands.vault.v1.BindSessionRequest"
   repositories: RepositoryBinding[];
 
   /**
-   * URLs of the MCP servers it may reach.
+   * MCP servers it may reach; at most 64, names unique.
    *
-   * @generated from field: repeated string mcp_server_urls = 5;
+   * @generated from field: repeated manyhands.vault.v1.McpServer mcp_servers = 6;
    */
-  mcpServerUrls: string[];
+  mcpServers: McpServer[];
 };
 
 /**
@@ -939,11 +939,18 @@ export const ListToolsRequestSchema: GenMessage<ListToolsRequest> = /*@__PURE__*
  */
 export type ListToolsResponse = Message<"manyhands.vault.v1.ListToolsResponse"> & {
   /**
-   * All tools of all servers that answered.
+   * All tools of all servers that answered, by server in the order of the binding.
    *
    * @generated from field: repeated manyhands.vault.v1.McpTool tools = 1;
    */
   tools: McpTool[];
+
+  /**
+   * Servers without an answer, and tools that were left out.
+   *
+   * @generated from field: repeated manyhands.vault.v1.McpFailure failures = 2;
+   */
+  failures: McpFailure[];
 };
 
 /**
@@ -981,7 +988,7 @@ export type McpTool = Message<"manyhands.vault.v1.McpTool"> & {
   description: string;
 
   /**
-   * JSON Schema of its input.
+   * JSON Schema of its input; an object of at most 32 KiB without recursive references.
    *
    * @generated from field: bytes input_schema_json = 4;
    */
@@ -994,6 +1001,41 @@ export type McpTool = Message<"manyhands.vault.v1.McpTool"> & {
  */
 export const McpToolSchema: GenMessage<McpTool> = /*@__PURE__*/
   messageDesc(file_manyhands_vault_v1_vault_service, 32);
+
+/**
+ * Why a server, or a part of it, cannot be used.
+ *
+ * @generated from message manyhands.vault.v1.McpFailure
+ */
+export type McpFailure = Message<"manyhands.vault.v1.McpFailure"> & {
+  /**
+   * Name of the server in the agent's configuration.
+   *
+   * @generated from field: string mcp_server_name = 1;
+   */
+  mcpServerName: string;
+
+  /**
+   * `connection`, `authentication` or `tools`: some of its tools were left out.
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * For people; never with a secret.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.McpFailure.
+ * Use `create(McpFailureSchema)` to create a new message.
+ */
+export const McpFailureSchema: GenMessage<McpFailure> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 33);
 
 /**
  * Asks to call a tool.
@@ -1035,6 +1077,13 @@ export type CallToolRequest = Message<"manyhands.vault.v1.CallToolRequest"> & {
    * @generated from field: bytes input_json = 5;
    */
   inputJson: Uint8Array;
+
+  /**
+   * Longest time the tool may take, 1 second to 1 hour; absent means 10 minutes.
+   *
+   * @generated from field: optional google.protobuf.Duration timeout = 6;
+   */
+  timeout?: Duration | undefined;
 };
 
 /**
@@ -1042,7 +1091,7 @@ export type CallToolRequest = Message<"manyhands.vault.v1.CallToolRequest"> & {
  * Use `create(CallToolRequestSchema)` to create a new message.
  */
 export const CallToolRequestSchema: GenMessage<CallToolRequest> = /*@__PURE__*/
-  messageDesc(file_manyhands_vault_v1_vault_service, 33);
+  messageDesc(file_manyhands_vault_v1_vault_service, 34);
 
 /**
  * What the tool answered.
@@ -1051,7 +1100,7 @@ export const CallToolRequestSchema: GenMessage<CallToolRequest> = /*@__PURE__*/
  */
 export type CallToolResponse = Message<"manyhands.vault.v1.CallToolResponse"> & {
   /**
-   * JSON array of content blocks.
+   * JSON array of content blocks in the public shape.
    *
    * @generated from field: bytes content_json = 1;
    */
@@ -1065,11 +1114,18 @@ export type CallToolResponse = Message<"manyhands.vault.v1.CallToolResponse"> & 
   isError: boolean;
 
   /**
-   * `COMPLETED`, `NOT_STARTED` or `UNKNOWN`.
+   * `COMPLETED`, `NOT_STARTED` (proved), `KILLED` (by timeout or cancel) or `UNKNOWN`.
    *
    * @generated from field: string outcome = 3;
    */
   outcome: string;
+
+  /**
+   * Set when the server could not be used: what to tell the session's user. The outcome is NOT_STARTED then.
+   *
+   * @generated from field: manyhands.vault.v1.McpFailure failure = 4;
+   */
+  failure?: McpFailure | undefined;
 };
 
 /**
@@ -1077,7 +1133,311 @@ export type CallToolResponse = Message<"manyhands.vault.v1.CallToolResponse"> & 
  * Use `create(CallToolResponseSchema)` to create a new message.
  */
 export const CallToolResponseSchema: GenMessage<CallToolResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_vault_v1_vault_service, 34);
+  messageDesc(file_manyhands_vault_v1_vault_service, 35);
+
+/**
+ * Asks to stop a call.
+ *
+ * @generated from message manyhands.vault.v1.CancelToolRequest
+ */
+export type CancelToolRequest = Message<"manyhands.vault.v1.CancelToolRequest"> & {
+  /**
+   * Session token with audience MCP.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Id of the tool-use event.
+   *
+   * @generated from field: string operation_id = 2;
+   */
+  operationId: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.CancelToolRequest.
+ * Use `create(CancelToolRequestSchema)` to create a new message.
+ */
+export const CancelToolRequestSchema: GenMessage<CancelToolRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 36);
+
+/**
+ * It was asked to stop.
+ *
+ * @generated from message manyhands.vault.v1.CancelToolResponse
+ */
+export type CancelToolResponse = Message<"manyhands.vault.v1.CancelToolResponse"> & {
+};
+
+/**
+ * Describes the message manyhands.vault.v1.CancelToolResponse.
+ * Use `create(CancelToolResponseSchema)` to create a new message.
+ */
+export const CancelToolResponseSchema: GenMessage<CancelToolResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 37);
+
+/**
+ * Asks to try a credential.
+ *
+ * @generated from message manyhands.vault.v1.ValidateCredentialRequest
+ */
+export type ValidateCredentialRequest = Message<"manyhands.vault.v1.ValidateCredentialRequest"> & {
+  /**
+   * Workspace; required.
+   *
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * The vault; required.
+   *
+   * @generated from field: string vault_id = 2;
+   */
+  vaultId: string;
+
+  /**
+   * The credential; required. FAILED_PRECONDITION unless it is of type `mcp_oauth`.
+   *
+   * @generated from field: string credential_id = 3;
+   */
+  credentialId: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.ValidateCredentialRequest.
+ * Use `create(ValidateCredentialRequestSchema)` to create a new message.
+ */
+export const ValidateCredentialRequestSchema: GenMessage<ValidateCredentialRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 38);
+
+/**
+ * How the try went.
+ *
+ * @generated from message manyhands.vault.v1.ValidateCredentialResponse
+ */
+export type ValidateCredentialResponse = Message<"manyhands.vault.v1.ValidateCredentialResponse"> & {
+  /**
+   * JSON in the public shape of `vault_credential_validation`.
+   *
+   * @generated from field: bytes validation_json = 1;
+   */
+  validationJson: Uint8Array;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.ValidateCredentialResponse.
+ * Use `create(ValidateCredentialResponseSchema)` to create a new message.
+ */
+export const ValidateCredentialResponseSchema: GenMessage<ValidateCredentialResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 39);
+
+/**
+ * Asks to seal anew.
+ *
+ * @generated from message manyhands.vault.v1.RotateKeysRequest
+ */
+export type RotateKeysRequest = Message<"manyhands.vault.v1.RotateKeysRequest"> & {
+  /**
+   * Changes nothing and only opens everything: after a rotation, `sealed_with` must hold the current key alone and
+   * `unreadable` must be 0 before an old key is removed.
+   *
+   * @generated from field: bool verify_only = 1;
+   */
+  verifyOnly: boolean;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.RotateKeysRequest.
+ * Use `create(RotateKeysRequestSchema)` to create a new message.
+ */
+export const RotateKeysRequestSchema: GenMessage<RotateKeysRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 40);
+
+/**
+ * What is sealed with what.
+ *
+ * @generated from message manyhands.vault.v1.RotateKeysResponse
+ */
+export type RotateKeysResponse = Message<"manyhands.vault.v1.RotateKeysResponse"> & {
+  /**
+   * Values that were sealed anew by this call.
+   *
+   * @generated from field: uint64 resealed = 1;
+   */
+  resealed: bigint;
+
+  /**
+   * Values that do not open with any known key; they were left as they are.
+   *
+   * @generated from field: uint64 unreadable = 2;
+   */
+  unreadable: bigint;
+
+  /**
+   * The current key-encryption key.
+   *
+   * @generated from field: string current_key = 3;
+   */
+  currentKey: string;
+
+  /**
+   * Values by the key that they are sealed with now.
+   *
+   * @generated from field: map<string, uint64> sealed_with = 4;
+   */
+  sealedWith: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message manyhands.vault.v1.RotateKeysResponse.
+ * Use `create(RotateKeysResponseSchema)` to create a new message.
+ */
+export const RotateKeysResponseSchema: GenMessage<RotateKeysResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 41);
+
+/**
+ * Asks to store a key.
+ *
+ * @generated from message manyhands.vault.v1.CreateModelKeyRequest
+ */
+export type CreateModelKeyRequest = Message<"manyhands.vault.v1.CreateModelKeyRequest"> & {
+  /**
+   * Workspace; required.
+   *
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * Name for people; at most 255 characters.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * The key; write-only. 1 to 4096 visible ASCII characters.
+   *
+   * @generated from field: string key = 3;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.CreateModelKeyRequest.
+ * Use `create(CreateModelKeyRequestSchema)` to create a new message.
+ */
+export const CreateModelKeyRequestSchema: GenMessage<CreateModelKeyRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 42);
+
+/**
+ * The stored key.
+ *
+ * @generated from message manyhands.vault.v1.CreateModelKeyResponse
+ */
+export type CreateModelKeyResponse = Message<"manyhands.vault.v1.CreateModelKeyResponse"> & {
+  /**
+   * Without its value.
+   *
+   * @generated from field: manyhands.vault.v1.ModelKey model_key = 1;
+   */
+  modelKey?: ModelKey | undefined;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.CreateModelKeyResponse.
+ * Use `create(CreateModelKeyResponseSchema)` to create a new message.
+ */
+export const CreateModelKeyResponseSchema: GenMessage<CreateModelKeyResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 43);
+
+/**
+ * Asks for keys.
+ *
+ * @generated from message manyhands.vault.v1.ListModelKeysRequest
+ */
+export type ListModelKeysRequest = Message<"manyhands.vault.v1.ListModelKeysRequest"> & {
+  /**
+   * Workspace; required.
+   *
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.ListModelKeysRequest.
+ * Use `create(ListModelKeysRequestSchema)` to create a new message.
+ */
+export const ListModelKeysRequestSchema: GenMessage<ListModelKeysRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 44);
+
+/**
+ * Keys.
+ *
+ * @generated from message manyhands.vault.v1.ListModelKeysResponse
+ */
+export type ListModelKeysResponse = Message<"manyhands.vault.v1.ListModelKeysResponse"> & {
+  /**
+   * Without their values; at most 16.
+   *
+   * @generated from field: repeated manyhands.vault.v1.ModelKey model_keys = 1;
+   */
+  modelKeys: ModelKey[];
+};
+
+/**
+ * Describes the message manyhands.vault.v1.ListModelKeysResponse.
+ * Use `create(ListModelKeysResponseSchema)` to create a new message.
+ */
+export const ListModelKeysResponseSchema: GenMessage<ListModelKeysResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 45);
+
+/**
+ * Asks to remove a key.
+ *
+ * @generated from message manyhands.vault.v1.DeleteModelKeyRequest
+ */
+export type DeleteModelKeyRequest = Message<"manyhands.vault.v1.DeleteModelKeyRequest"> & {
+  /**
+   * Workspace; required.
+   *
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * The key; required.
+   *
+   * @generated from field: string model_key_id = 2;
+   */
+  modelKeyId: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.DeleteModelKeyRequest.
+ * Use `create(DeleteModelKeyRequestSchema)` to create a new message.
+ */
+export const DeleteModelKeyRequestSchema: GenMessage<DeleteModelKeyRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 46);
+
+/**
+ * It is gone.
+ *
+ * @generated from message manyhands.vault.v1.DeleteModelKeyResponse
+ */
+export type DeleteModelKeyResponse = Message<"manyhands.vault.v1.DeleteModelKeyResponse"> & {
+};
+
+/**
+ * Describes the message manyhands.vault.v1.DeleteModelKeyResponse.
+ * Use `create(DeleteModelKeyResponseSchema)` to create a new message.
+ */
+export const DeleteModelKeyResponseSchema: GenMessage<DeleteModelKeyResponse> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault_service, 47);
 
 /**
  * Vaults, credentials, session tokens and MCP calls. No RPC returns a secret.
@@ -1239,7 +1599,7 @@ export const VaultService: GenService<{
     output: typeof RevokeSessionResponseSchema;
   },
   /**
-   * Tools of the session's MCP servers. Not served yet.
+   * Tools of the session's MCP servers; a server that cannot be used stands in `failures` and does not fail the call.
    *
    * @generated from rpc manyhands.vault.v1.VaultService.ListTools
    */
@@ -1249,7 +1609,9 @@ export const VaultService: GenService<{
     output: typeof ListToolsResponseSchema;
   },
   /**
-   * Calls a tool of an MCP server with the credential of the first matching vault. Not served yet.
+   * Calls a tool of an MCP server with the credential of the first matching vault. The operation id is the key of a
+   * durable receipt, so the call may be repeated at any time: it is sent at most once, and a repeat waits for the same
+   * end. ABORTED/OPERATION_CONFLICT when the id was used for another call.
    *
    * @generated from rpc manyhands.vault.v1.VaultService.CallTool
    */
@@ -1257,6 +1619,67 @@ export const VaultService: GenService<{
     methodKind: "unary";
     input: typeof CallToolRequestSchema;
     output: typeof CallToolResponseSchema;
+  },
+  /**
+   * Asks a running call to stop; its outcome is told by CallTool. No error when nothing runs.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.CancelTool
+   */
+  cancelTool: {
+    methodKind: "unary";
+    input: typeof CancelToolRequestSchema;
+    output: typeof CancelToolResponseSchema;
+  },
+  /**
+   * Tries an `mcp_oauth` credential: one MCP initialize with its access token, after a refresh where one is due.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.ValidateCredential
+   */
+  validateCredential: {
+    methodKind: "unary";
+    input: typeof ValidateCredentialRequestSchema;
+    output: typeof ValidateCredentialResponseSchema;
+  },
+  /**
+   * Seals everything anew that is not sealed with the current key-encryption key. For operators. May be repeated after
+   * any crash; sessions go on meanwhile.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.RotateKeys
+   */
+  rotateKeys: {
+    methodKind: "unary";
+    input: typeof RotateKeysRequestSchema;
+    output: typeof RotateKeysResponseSchema;
+  },
+  /**
+   * Stores a key of the model API for a workspace; with one stored, the platform's own is not used for it.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.CreateModelKey
+   */
+  createModelKey: {
+    methodKind: "unary";
+    input: typeof CreateModelKeyRequestSchema;
+    output: typeof CreateModelKeyResponseSchema;
+  },
+  /**
+   * Keys of a workspace in the order in which they are tried, without their values.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.ListModelKeys
+   */
+  listModelKeys: {
+    methodKind: "unary";
+    input: typeof ListModelKeysRequestSchema;
+    output: typeof ListModelKeysResponseSchema;
+  },
+  /**
+   * Removes a key and purges its value.
+   *
+   * @generated from rpc manyhands.vault.v1.VaultService.DeleteModelKey
+   */
+  deleteModelKey: {
+    methodKind: "unary";
+    input: typeof DeleteModelKeyRequestSchema;
+    output: typeof DeleteModelKeyResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_manyhands_vault_v1_vault_service, 0);
