@@ -24,6 +24,8 @@ export type Config = {
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
   /** What becomes of hands when this manager stops in order: kept running for the next one, or released. */
   readonly onStop: "keep" | "release";
+  /** What recipes may ask of a manager. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly limits: ManagerLimits;
 };
 
@@ -46,6 +48,8 @@ export const defaultLimits: ManagerLimits = {
   idleMs: HOUR_MS,
   orphanMs: 60_000,
   sweepMs: 30_000,
+  pauseMs: 600_000,
+  pool: { perRecipe: 0, recipes: 4, maxAgeMs: 600_000, pauseMs: 500 },
 };
 
 /** Reads sandbox-manager's settings; throws ConfigError with all problems at once. */
@@ -102,12 +106,14 @@ export function readConfig(env: Env): Config {
       default: "keep",
       doc: "What becomes of hands on a stop: kept running for the next manager, or released with their files.",
     }),
+    labels: readLabels(reader),
     limits: {
+      ...readIdle(reader),
       capacity: reader.integer("MH_HAND_CAPACITY", {
         default: defaultLimits.capacity,
         min: 1,
         max: 1000,
-        doc: "Hands held at once; the next one is refused.",
+        doc: "Hands held at once; the next one is made by another manager, or refused until there is room.",
       }),
       hand: {
         memoryBytes: reader.integer("MH_HAND_MEMORY_BYTES", {
@@ -166,4 +172,54 @@ export function readConfig(env: Env): Config {
   };
   reader.done();
   return config;
+}
+
+type Reader = ReturnType<typeof readEnv>;
+
+function readIdle(reader: Reader): Pick<ManagerLimits, "pauseMs" | "pool"> {
+  const { pauseMs, pool } = defaultLimits;
+  return {
+    pauseMs: reader.integer("MH_HAND_PAUSE_MS", {
+      default: pauseMs,
+      min: 0,
+      max: 24 * HOUR_MS,
+      doc: "A hand unused for so long stands still, background jobs included, until its next call; 0 = never.",
+    }),
+    pool: {
+      ...pool,
+      perRecipe: reader.integer("MH_HAND_POOL_SIZE", {
+        default: pool.perRecipe,
+        min: 0,
+        max: 100,
+        doc: "Warm hands kept for each recipe in use; 0 = none. Nothing is made before a recipe was used.",
+      }),
+      recipes: reader.integer("MH_HAND_POOL_RECIPES", {
+        default: pool.recipes,
+        min: 1,
+        max: 100,
+        doc: "Recipes that have warm hands at once.",
+      }),
+      maxAgeMs: reader.integer("MH_HAND_POOL_MAX_AGE_MS", {
+        default: pool.maxAgeMs,
+        min: 1000,
+        max: 24 * HOUR_MS,
+        doc: "A warm hand older than this is made anew; a recipe unused for so long has none.",
+      }),
+    },
+  };
+}
+
+/** `gpu=yes,zone=a`. */
+function readLabels(reader: Reader): Readonly<Record<string, string>> {
+  const list = reader.optional("MH_MANAGER_LABELS", {
+    doc: "Labels of this manager, as name=value by comma; recipes may ask for them.",
+  });
+  const pairs = (list ?? "").split(",").filter((pair) => pair.trim() !== "");
+  const labels: Record<string, string> = {};
+  for (const pair of pairs) {
+    const [name = "", value] = pair.trim().split("=", 2);
+    if (name === "" || value === undefined) reader.problem(`MH_MANAGER_LABELS: "${pair}" must be name=value`);
+    else labels[name] = value;
+  }
+  return labels;
 }

@@ -7,6 +7,11 @@ import type { TunnelDialer } from "./drivers/driver.ts";
 import type { HandStore } from "./hands/hand-store.ts";
 import { createKvHandStore } from "./hands/kv-hand-store.ts";
 import { createManager, type Manager } from "./hands/manager.ts";
+import {
+  createKvManagerRegistry,
+  createMemoryManagerRegistry,
+  type ManagerRegistry,
+} from "./hands/manager-registry.ts";
 import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
@@ -23,8 +28,11 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 /** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
-  const dial = overrides.dial ?? openDialer(config, shell);
-  const store = overrides.store ?? (await openStore(config, shell));
+  const { store, registry } = await openRecords(config, shell, overrides.store);
+  const dialer = overrides.dial ?? openDialer(config, shell);
+  // Whose hand it is, the record tells: a warm one is made before it has a session.
+  const dial: TunnelDialer | undefined =
+    dialer && (async (sessionId, handId) => dialer((await store.byId(handId))?.record.sessionId ?? sessionId, handId));
   const names = { instance: instanceId, platform: await store.platformId() };
   const chosen = await chooseDrivers(config, names, logger, dial);
   logger.info({ driver: chosen.defaultDriver, reason: chosen.reason }, "hands are made by this driver");
@@ -36,12 +44,15 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     drivers: chosen.drivers,
     defaultDriver: chosen.defaultDriver,
     store,
+    registry,
+    labels: config.labels,
     peers,
     limits: config.limits,
     clock: systemClock,
     logger,
   });
   lifecycle.onStop("hands", () => (config.onStop === "release" ? releaseAll(manager) : detachAll(manager)));
+  lifecycle.onStop("warm hands", () => manager.pool.close());
   return { manager, chosen };
 }
 
@@ -61,8 +72,15 @@ async function releaseAll(manager: Manager): Promise<void> {
   }
 }
 
-async function openStore(config: Config, { logger, lifecycle }: Shell): Promise<HandStore> {
-  if (config.natsUrl === undefined) return createMemoryHandStore();
+type Records = { readonly store: HandStore; readonly registry: ManagerRegistry };
+
+async function openRecords(
+  config: Config,
+  { logger, lifecycle }: Shell,
+  given: HandStore | undefined,
+): Promise<Records> {
+  if (given) return { store: given, registry: createMemoryManagerRegistry() };
+  if (config.natsUrl === undefined) return { store: createMemoryHandStore(), registry: createMemoryManagerRegistry() };
   const bus = await connectBus({
     url: config.natsUrl,
     name: "sandbox-manager",
@@ -71,7 +89,8 @@ async function openStore(config: Config, { logger, lifecycle }: Shell): Promise<
   });
   lifecycle.onStop("bus", () => bus.close());
   await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS"] });
-  return createKvHandStore(await openBucket(bus, "MH_HANDS"));
+  const bucket = await openBucket(bus, "MH_HANDS");
+  return { store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
 }
 
 function openDialer(config: Config, { lifecycle, metrics }: Shell): TunnelDialer | undefined {

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { createServiceServer, formatAddress, parseAddress, type ServiceServer, type Shell } from "@manyhands/kit";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
+import { announceForever } from "./hands/announce.ts";
 import { sweepForever } from "./hands/sweep.ts";
 import { routes } from "./routes.ts";
 
@@ -18,6 +19,8 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
     async start() {
       const started = await server.start();
       manager.listensOn(config.advertise ?? reachable(started.addresses.grpc ?? ""));
+      const { ended: announcing } = await announceForever(manager, shell.lifecycle.signal);
+      shell.lifecycle.onStop("announcing", () => announcing);
       const sweeping = sweepForever(manager, shell.lifecycle.signal);
       shell.lifecycle.onStop("sweep", () => sweeping);
       return started;

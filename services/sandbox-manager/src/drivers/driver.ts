@@ -7,6 +7,7 @@
  * D3 A hand outlives its manager where the driver says so (`survivesManager`); `adopt` finds it again.
  * D4 Losing a hand settles everything that waits for it with reason HAND_LOST.
  */
+import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
 
 /** What an operation does. Paths are absolute. */
 export type OperationAction =
@@ -107,7 +108,12 @@ export type Hand = {
   look(action: LookAction): Promise<{ readonly exitCode: number; readonly bytes: Uint8Array }>;
   /** Stops talking to it and leaves it running. */
   detach(): Promise<void>;
+  /** What of its plan could not be had; only a hand that was just made tells. */
+  readonly problems?: readonly RecipeProblem[];
 };
+
+/** Packages by manager, each in that manager's own version syntax. */
+export type Packages = Readonly<Record<"apt" | "cargo" | "gem" | "go" | "npm" | "pip", readonly string[]>>;
 
 /** Limits of one hand, all set. */
 export type HandLimits = {
@@ -115,6 +121,14 @@ export type HandLimits = {
   readonly cpuMillis: number;
   readonly workspaceBytes: number;
   readonly pids: number;
+};
+
+/** A repository to be mounted: this commit, standing on the branch `checkout` (empty: on none). */
+export type PlannedRepository = {
+  readonly url: string;
+  readonly mountPath: string;
+  readonly checkout: string;
+  readonly commit: string;
 };
 
 /** What a driver needs to make a hand. */
@@ -127,6 +141,10 @@ export type HandPlan = {
   readonly image: string;
   readonly limits: HandLimits;
   readonly env: Readonly<Record<string, string>>;
+  /** Only for drivers that mount. The session was found to have the right to read each of them. */
+  readonly repositories?: readonly PlannedRepository[];
+  /** Installed over the image; only for drivers with images. */
+  readonly packages?: Packages;
   /** Number of this attachment, higher than every earlier one of this hand; the fence against former managers. */
   readonly attachEpoch: number;
 };
@@ -148,6 +166,10 @@ export type Driver = {
   readonly notIsolated: readonly string[];
   /** True when hands outlive the manager's process. */
   readonly survivesManager: boolean;
+  /** True when it mounts repositories. */
+  readonly mounts?: boolean;
+  /** True when it makes hands from images, and so can install packages. */
+  readonly hasImages?: boolean;
   /** Where hands of this driver live; managers with the same place can adopt each other's hands. */
   readonly place: string;
   provision(plan: HandPlan): Promise<Hand>;

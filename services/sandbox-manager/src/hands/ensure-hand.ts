@@ -1,10 +1,13 @@
-import { AppError, forwardCall, type RpcContext } from "@manyhands/kit";
+import { AppError, forwardCall, type RpcContext, toAppError } from "@manyhands/kit";
 import type { ProvisionRequest } from "@manyhands/protocol";
+import { driverOf } from "./build-hand.ts";
+import { candidates, unfit } from "./choose-manager.ts";
 import { admitBrain, findHand } from "./find-hand.ts";
-import type { HandRecord } from "./hand-record.ts";
+import type { HandRecord, StoredHand } from "./hand-record.ts";
+import { fullHouse, makeHand, type Wanted } from "./make-hand.ts";
 import { driverOfPlace, type Manager } from "./manager.ts";
 import { FORWARDED, isPeerGone } from "./peers.ts";
-import { makeHand, markLost, type Wanted } from "./take-hand.ts";
+import { isGuess, markLost } from "./take-hand.ts";
 
 const ATTEMPTS = 5;
 
@@ -15,9 +18,10 @@ const making = new WeakMap<Manager, Map<string, Promise<Ensured>>>();
 
 /**
  * The ready hand of a session and name, or a new one. Calls for the same hand share one attempt; between managers the
- * record's compare-and-swap decides, and the loser answers with the winner's hand.
+ * record's compare-and-swap decides, and the loser answers with the winner's hand. Who asks in earnest makes a hand
+ * that was asked for on a guess his own.
  */
-export function ensureHand(
+export async function ensureHand(
   manager: Manager,
   wanted: Wanted,
   request: ProvisionRequest,
@@ -27,8 +31,18 @@ export function ensureHand(
   making.set(manager, running);
   const key = `${wanted.sessionId}.${wanted.name}`;
   const known = running.get(key);
-  if (known) return known.then((done) => ({ ...done, reused: true }));
-  const mine = attempt(manager, wanted, request, context).finally(() => running.delete(key));
+  if (known) {
+    const done = await known.catch((error: unknown) => {
+      if (wanted.speculative) throw error;
+      return undefined; // a guess may have failed by what an earnest call waits for: try again
+    });
+    if (done && (wanted.speculative || !isGuess(done.record))) return { ...done, reused: true };
+    if (running.get(key) === known) running.delete(key);
+    return ensureHand(manager, wanted, request, context);
+  }
+  const mine = attempt(manager, wanted, request, context).finally(() => {
+    if (running.get(key) === mine) running.delete(key);
+  });
   running.set(key, mine);
   return mine;
 }
@@ -50,8 +64,8 @@ async function attempt(
       );
     }
     if (!found || found.record.state === "lost" || found.record.state === "released") {
-      const made = await makeHand(manager, wanted, found);
-      if (made) return { record: made.stored.record, reused: false };
+      const made = await makeSomewhere(manager, wanted, found, request, context);
+      if (made) return made;
       continue; // another manager was faster; its record is there now
     }
     const { record } = found;
@@ -63,12 +77,12 @@ async function attempt(
     }
     const where = await findHand(manager, record.handId);
     if (where.kind === "here") {
-      await admitBrain(manager, where.held, BigInt(wanted.brainEpoch));
+      await admitBrain(manager, where.held, BigInt(wanted.brainEpoch), wanted.speculative ? "guess" : "earnest");
       where.held.lastUsedMs = manager.clock.nowMs();
       return { record: where.held.stored.record, reused: true };
     }
     if (where.kind === "elsewhere") {
-      const answer = await askOwner(manager, where.address, request, context);
+      const answer = await askPeer(manager, where.address, request, context);
       if (answer) return answer;
     }
   }
@@ -78,8 +92,43 @@ async function attempt(
   );
 }
 
-/** The owner confirms (it may just have lost the hand). Undefined when it went away meanwhile: look again. */
-async function askOwner(
+/** Made here, or by another manager with more room or the right labels. Undefined when somebody else was faster. */
+async function makeSomewhere(
+  manager: Manager,
+  wanted: Wanted,
+  before: StoredHand | undefined,
+  request: ProvisionRequest,
+  context: RpcContext,
+): Promise<Ensured | undefined> {
+  const here = async () => {
+    const made = await makeHand(manager, wanted, before);
+    return made && { record: made.stored.record, reused: false };
+  };
+  const { recipe } = wanted;
+  const demand = { driver: recipe.driver, labels: recipe.managerLabels ?? {} };
+  const self = manager.entry();
+  const isFit = !unfit(self, demand);
+  if (context.metadata[FORWARDED] || (isFit && manager.pool.hasWarm(recipe))) return here();
+  let refusal: AppError | undefined;
+  for (const candidate of candidates(self, await manager.registry.list(), demand, manager.clock.nowMs())) {
+    if (candidate === self) return here();
+    try {
+      const answer = await askPeer(manager, candidate.address, request, context);
+      if (answer) return answer;
+    } catch (error) {
+      refusal = toAppError(error);
+      if (refusal.kind !== "exhausted") throw error; // full since it last said so: the next one
+    }
+  }
+  if (refusal) throw refusal;
+  if (isFit) return here();
+  driverOf(manager, recipe);
+  const labels = Object.entries(demand.labels).map((pair) => pair.join("="));
+  throw fullHouse(`no manager labelled ${labels.join(", ")} has room for another hand`);
+}
+
+/** Another manager's answer: the owner confirms, or a new one makes it. Undefined when it went away: look again. */
+async function askPeer(
   manager: Manager,
   address: string,
   request: ProvisionRequest,

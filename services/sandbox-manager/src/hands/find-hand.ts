@@ -55,27 +55,42 @@ async function adopt(manager: Manager, handId: string, found: StoredHand): Promi
   return held ? { kind: "here", held } : { kind: "gone", reason: "its manager is gone, and the hand with it" };
 }
 
-/** A brain of an older epoch is refused; a newer one is remembered, durably, before anything runs for it. */
-export async function admitBrain(manager: Manager, held: HeldHand, epoch: bigint): Promise<void> {
+/**
+ * A brain of an older epoch is refused; a newer one is remembered, durably, before anything runs for it. Whoever asks
+ * in earnest, by a provisioning or a call, ends the guess that a hand was made on.
+ */
+export async function admitBrain(
+  manager: Manager,
+  held: HeldHand,
+  epoch: bigint,
+  asks: "earnest" | "guess" = "earnest",
+): Promise<void> {
   const asked = Number(epoch);
-  if (asked === 0 || asked === held.brainEpoch) return;
-  if (asked < held.brainEpoch) {
+  if (asked !== 0 && asked < held.brainEpoch) {
     throw AppError.fenced(`epoch ${asked} is over: epoch ${held.brainEpoch} uses this hand`, {
       current_epoch: String(held.brainEpoch),
     });
   }
-  const before = held.stored;
-  const stored = await manager.store.write({ ...before.record, brainEpoch: asked }, before.revision);
-  // Lost the write: the record moved under us. Another call of this manager may have written the same epoch already.
-  if (!stored && held.brainEpoch < asked) {
+  const { record, revision } = held.stored;
+  const speculativeUntilMs = asks === "earnest" ? 0 : (record.speculativeUntilMs ?? 0);
+  const isKnown = asked === 0 || asked === held.brainEpoch;
+  if (isKnown && speculativeUntilMs === (record.speculativeUntilMs ?? 0)) return;
+  const brainEpoch = Math.max(asked, held.brainEpoch);
+  const stored = await manager.store.write({ ...record, brainEpoch, speculativeUntilMs }, revision);
+  // Lost the write: the record moved under us. Another call of this manager may have written the same already.
+  if (!stored) {
     const now = await manager.store.byId(held.hand.handId);
-    if (!now || now.record.managerId !== manager.managerId || now.record.state !== "ready") {
+    if (
+      now?.record.handId !== held.hand.handId ||
+      now.record.managerId !== manager.managerId ||
+      now.record.state !== "ready"
+    ) {
       throw AppError.unavailable("HAND_MOVED", "the hand changed its manager or ended; ask again");
     }
-    held.stored = now;
+    if (now.revision > held.stored.revision) held.stored = now;
     held.brainEpoch = Math.max(held.brainEpoch, now.record.brainEpoch);
-    return admitBrain(manager, held, epoch);
+    return admitBrain(manager, held, epoch, asks);
   }
-  if (stored) held.stored = stored;
-  held.brainEpoch = Math.max(held.brainEpoch, asked);
+  if (stored.revision > held.stored.revision) held.stored = stored;
+  held.brainEpoch = Math.max(held.brainEpoch, brainEpoch);
 }

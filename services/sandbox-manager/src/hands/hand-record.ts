@@ -11,6 +11,8 @@ export type Recipe = {
   readonly repositories: readonly { readonly url: string; readonly mountPath: string; readonly checkout: string }[];
   readonly files: readonly { readonly path: string; readonly contentBase64: string; readonly mode: number }[];
   readonly driver: string;
+  /** What the manager that makes it must be labelled with. Absent in records of earlier versions. */
+  readonly managerLabels?: Readonly<Record<string, string>>;
 };
 
 /** The one durable record of a session's hand of one name; a lost hand's successor replaces it with generation + 1. */
@@ -35,6 +37,8 @@ export type HandRecord = {
   readonly createdAtMs: number;
   readonly changedAtMs: number;
   readonly lostReason: string;
+  /** Asked for on a guess: given back after this time unless somebody asks in earnest. Absent or 0: asked for. */
+  readonly speculativeUntilMs?: number;
 };
 
 /** A record and the revision a compare-and-swap needs. */

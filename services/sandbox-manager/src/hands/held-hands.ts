@@ -15,6 +15,9 @@ export type HeldHand = {
   brainEpoch: number;
   lastUsedMs: number;
   running: number;
+  isPaused: boolean;
+  /** Pausing and waking, one after the other. */
+  power: Promise<void>;
   /** Calls started or found here, by operation id. */
   readonly calls: Map<string, ToolCall>;
   /** True when no other manager ever held it: `calls` then names every operation it was ever given. */

@@ -1,8 +1,11 @@
 import { AppError, type Clock, type Logger } from "@manyhands/kit";
 import type { Driver, HandLimits } from "../drivers/driver.ts";
+import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
 import { createHeldHands, type HeldHands } from "./held-hands.ts";
+import type { ManagerEntry, ManagerRegistry } from "./manager-registry.ts";
 import type { Peers } from "./peers.ts";
+import { createWarmPool, type PoolLimits, type WarmPool } from "./warm-pool.ts";
 
 /** Limits and times of one manager. */
 export type ManagerLimits = {
@@ -18,6 +21,9 @@ export type ManagerLimits = {
   /** A container without a record is an orphan only when older than this. */
   readonly orphanMs: number;
   readonly sweepMs: number;
+  /** A hand unused for so long is paused until its next call, where its driver can; 0 = never. */
+  readonly pauseMs: number;
+  readonly pool: PoolLimits;
 };
 
 /** One manager: what its parts share. */
@@ -28,31 +34,57 @@ export type Manager = {
   readonly defaultDriver: string;
   readonly store: HandStore;
   readonly held: HeldHands;
+  readonly pool: WarmPool;
   readonly peers: Peers;
+  /** Where managers find each other, and what this one is labelled with. */
+  readonly registry: ManagerRegistry;
+  readonly labels: Readonly<Record<string, string>>;
   readonly limits: ManagerLimits;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Where this manager's gRPC answers; known once the server listens. */
   address(): string;
   listensOn(address: string): void;
+  /** What this manager says about itself. */
+  entry(): ManagerEntry;
 };
 
 /** What a manager is made of. */
-export type ManagerOptions = Omit<Manager, "held" | "address" | "listensOn">;
+export type ManagerOptions = Omit<Manager, "held" | "pool" | "address" | "listensOn" | "entry">;
 
 /** A manager without hands. */
 export function createManager(options: ManagerOptions): Manager {
+  const { managerId, drivers, limits, labels, clock, logger } = options;
   let address: string | undefined;
+  const held = createHeldHands();
+  const pool = createWarmPool({
+    limits: limits.pool,
+    driverOf: (recipe) => driverOf(options, recipe),
+    hasRoom: () => held.size + pool.size < limits.capacity,
+    clock,
+    logger,
+  });
+  const where = () => {
+    if (address === undefined) throw AppError.unavailable("STARTING", "this manager does not listen yet");
+    return address;
+  };
   return {
     ...options,
-    held: createHeldHands(),
-    address() {
-      if (address === undefined) throw AppError.unavailable("STARTING", "this manager does not listen yet");
-      return address;
+    held,
+    pool,
+    address: where,
+    listensOn(listening) {
+      address = listening;
     },
-    listensOn(where) {
-      address = where;
-    },
+    entry: () => ({
+      managerId,
+      address: where(),
+      drivers: [...drivers.keys()],
+      labels,
+      hands: held.size,
+      capacity: limits.capacity,
+      atMs: clock.nowMs(),
+    }),
   };
 }
 

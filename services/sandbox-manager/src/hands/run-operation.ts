@@ -8,6 +8,7 @@ import { type CollectedOutput, createOutputCollector } from "../tools/output-col
 import type { ToolCall } from "../tools/tool.ts";
 import { checkCall } from "../tools/toolset.ts";
 import type { HeldHand } from "./held-hands.ts";
+import { beginUse, endUse } from "./idle.ts";
 import type { Manager } from "./manager.ts";
 import { lostResult, type Result, unknownResult } from "./results.ts";
 
@@ -34,12 +35,11 @@ export async function* runCall(manager: Manager, held: HeldHand, call: Call): As
     yield { type: "result", result: answered(checked.refusal.content, checked.refusal.isError) };
     return;
   }
-  held.running++;
+  await beginUse(manager, held);
   try {
     yield* start(manager, held, call, checked.call);
   } finally {
-    held.running--;
-    held.lastUsedMs = manager.clock.nowMs();
+    endUse(manager, held);
   }
 }
 
@@ -78,14 +78,23 @@ async function prepare(hand: Hand, operationId: string, tool: ToolCall) {
   return tool.prepare(hand);
 }
 
-/** Follows a known operation from an offset; its end is put into the words of its tool where that is known here. */
-export async function* followOperation(
-  held: HeldHand,
-  operationId: string,
-  fromOffset: number,
-  signal: AbortSignal,
-): AsyncGenerator<Item> {
-  held.running++;
+/** What is followed, and from where. */
+export type Follow = {
+  readonly operationId: string;
+  readonly fromOffset: number;
+  /** The call as it was made, where the asker says: its tool finds the words for the end. */
+  readonly name: string;
+  readonly input: unknown;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Follows a known operation. Its end is put into the words of its tool, which is known where the call was made, or from
+ * the asker; else it is the plain output.
+ */
+export async function* followOperation(manager: Manager, held: HeldHand, asked: Follow): AsyncGenerator<Item> {
+  const { operationId, fromOffset, signal } = asked;
+  await beginUse(manager, held);
   try {
     const parts = await held.hand.attach(operationId, signal);
     if (!parts) {
@@ -93,15 +102,22 @@ export async function* followOperation(
       return;
     }
     yield { type: "started", attached: true };
-    yield* follow(parts, held.calls.get(operationId) ?? PLAIN, fromOffset, true);
+    const tool = held.calls.get(operationId) ?? toolOf(asked) ?? PLAIN;
+    yield* follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"));
   } catch (error) {
     yield { type: "result", result: endOf(held, operationId, error, held.calls.has(operationId)) };
   } finally {
-    held.running--;
+    endUse(manager, held);
   }
 }
 
-/** For an operation whose call was made to another manager: its output as it is. Execute again to get the tool's words. */
+function toolOf({ name, input }: Follow): ToolCall | undefined {
+  if (name === "") return undefined;
+  const checked = checkCall(name, input);
+  return "call" in checked ? checked.call : undefined;
+}
+
+/** For an operation whose call is not known here: its output as it is. Execute again to get the tool's words. */
 const PLAIN: ToolCall = {
   answer: ({ exitCode, output }) => ({ content: boundedText(output).text, isError: exitCode !== 0 }),
 };

@@ -1,18 +1,25 @@
-/** The regular look at what is there: adopts, declares lost, removes orphans and idle hands. Bounded and repeatable. */
+/** The regular look at what is there: adopts, declares lost, pauses, removes orphans and idle hands. Bounded and repeatable. */
+import type { FoundHand } from "../drivers/driver.ts";
 import { findHand } from "./find-hand.ts";
 import type { StoredHand } from "./hand-record.ts";
+import { keepInTouch, pauseIdle, releaseIdle } from "./idle.ts";
 import { driverOfPlace, type Manager } from "./manager.ts";
-import { releaseHand } from "./take-hand.ts";
 
 /** What one sweep did. */
-export type Swept = { readonly adopted: number; readonly orphans: number; readonly idle: number };
+export type Swept = {
+  readonly adopted: number;
+  readonly orphans: number;
+  /** Released: unused for too long, or a guess that nobody came for. */
+  readonly idle: number;
+  readonly paused: number;
+};
 
 /** Runs a sweep each `sweepMs` until the signal aborts, the first one at once: a restarted manager takes its hands back. */
 export async function sweepForever(manager: Manager, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
       const swept = await sweep(manager);
-      if (swept.adopted + swept.orphans + swept.idle > 0) manager.logger.info(swept, "swept");
+      if (swept.adopted + swept.orphans + swept.idle + swept.paused > 0) manager.logger.info(swept, "swept");
     } catch (error) {
       manager.logger.warn({ err: error }, "a sweep failed; the next one tries again");
     }
@@ -24,7 +31,11 @@ export async function sweepForever(manager: Manager, signal: AbortSignal): Promi
 export async function sweep(manager: Manager): Promise<Swept> {
   const records = await manager.store.list();
   const adopted = await adoptAbandoned(manager, records);
-  return { adopted, orphans: await removeOrphans(manager), idle: await releaseIdle(manager) };
+  const idle = await releaseIdle(manager);
+  const paused = await pauseIdle(manager);
+  await manager.pool.tend();
+  await keepInTouch(manager);
+  return { adopted, orphans: await removeOrphans(manager), idle, paused };
 }
 
 /** Hands of our place whose manager is gone are taken over before anybody asks, so that idle ones are reaped too. */
@@ -42,17 +53,22 @@ async function adoptAbandoned(manager: Manager, records: readonly StoredHand[]):
   return adopted;
 }
 
-/** A container is an orphan when no record wants it and it is old enough not to be in the making. */
+/**
+ * A container is an orphan when no record wants it, it is old enough not to be in the making, and its maker neither
+ * keeps it warm nor is another manager that lives and looks after its own.
+ */
 async function removeOrphans(manager: Manager): Promise<number> {
   let removed = 0;
+  const living = new Map<string, Promise<boolean>>();
   for (const driver of manager.drivers.values()) {
     for (const found of await driver.list()) {
       if (manager.clock.nowMs() - found.createdAtMs < manager.limits.orphanMs) continue;
+      if (manager.pool.owns(found.handId)) continue;
       const stored = await manager.store.byId(found.handId);
       const wanted =
         stored?.record.handId === found.handId &&
         (stored.record.state === "ready" || stored.record.state === "provisioning");
-      if (wanted) continue;
+      if (wanted || (await isKeptByMaker(manager, found, living))) continue;
       await driver.destroy(found.handId);
       manager.logger.info({ hand: found.handId, session: found.sessionId }, "an orphan was removed");
       removed++;
@@ -61,14 +77,18 @@ async function removeOrphans(manager: Manager): Promise<number> {
   return removed;
 }
 
-async function releaseIdle(manager: Manager): Promise<number> {
-  const { idleMs } = manager.limits;
-  if (idleMs === 0) return 0;
-  let released = 0;
-  for (const held of manager.held.all()) {
-    if (held.running > 0 || manager.clock.nowMs() - held.lastUsedMs < idleMs) continue;
-    const stored = await manager.store.byId(held.hand.handId);
-    if (stored?.record.handId === held.hand.handId && (await releaseHand(manager, stored, "idle"))) released++;
-  }
-  return released;
+async function isKeptByMaker(
+  manager: Manager,
+  { maker }: FoundHand,
+  living: Map<string, Promise<boolean>>,
+): Promise<boolean> {
+  if (maker === undefined || maker === "" || maker === manager.managerId) return false;
+  const known = living.get(maker) ?? isAlive(manager, maker);
+  living.set(maker, known);
+  return known;
+}
+
+async function isAlive(manager: Manager, managerId: string): Promise<boolean> {
+  const entry = await manager.registry.find(managerId);
+  return entry !== undefined && manager.peers.isAlive(entry.address, managerId);
 }

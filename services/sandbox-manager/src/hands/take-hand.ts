@@ -1,127 +1,14 @@
 /**
- * Provisioning, adoption and loss: everything that changes who holds a hand. Each change is one compare-and-swap of
- * the hand's record; whoever loses it reads again. The record is written before the engine is touched, so a crash
- * leaves a record that says `provisioning`, and a container whose name the record knows.
+ * Holding, adoption, loss and release: who has a hand, and that nobody has it any more. Each change is one
+ * compare-and-swap of the hand's record; whoever loses it reads again.
  */
-import { AppError, newId, toAppError } from "@manyhands/kit";
+import { AppError, toAppError } from "@manyhands/kit";
 import type { Driver, Hand } from "../drivers/driver.ts";
-import type { HandRecord, Recipe, StoredHand } from "./hand-record.ts";
+import type { HandRecord, StoredHand } from "./hand-record.ts";
 import type { HeldHand } from "./held-hands.ts";
 import { driverOfPlace, type Manager } from "./manager.ts";
 
 const WRITE_ATTEMPTS = 5;
-
-/** What is asked for. */
-export type Wanted = {
-  readonly sessionId: string;
-  readonly name: string;
-  readonly recipe: Recipe;
-  readonly brainEpoch: number;
-};
-
-/** Makes a new hand in place of `before` (lost, released or absent). Undefined when somebody else was faster. */
-export async function makeHand(
-  manager: Manager,
-  wanted: Wanted,
-  before: StoredHand | undefined,
-): Promise<HeldHand | undefined> {
-  const driverName = wanted.recipe.driver || manager.defaultDriver;
-  const driver = manager.drivers.get(driverName);
-  if (!driver) {
-    throw AppError.invalid([
-      {
-        field: "recipe.driver",
-        description: `${driverName} is not available here; there are ${[...manager.drivers.keys()].join(", ")}`,
-      },
-    ]);
-  }
-  if (manager.held.size >= manager.limits.capacity) {
-    throw AppError.exhausted(
-      "HAND_CAPACITY",
-      `this manager holds ${manager.limits.capacity} hands, which is its limit (MH_HAND_CAPACITY)`,
-      2000,
-    );
-  }
-  return manager.held.whileMaking(() => make(manager, driver, wanted, before));
-}
-
-async function make(
-  manager: Manager,
-  driver: Driver,
-  wanted: Wanted,
-  before: StoredHand | undefined,
-): Promise<HeldHand | undefined> {
-  const now = manager.clock.nowMs();
-  const record: HandRecord = {
-    handId: newId("hand"),
-    sessionId: wanted.sessionId,
-    name: wanted.name,
-    generation: (before?.record.generation ?? 0) + 1,
-    driver: driver.name,
-    place: driver.place,
-    notIsolated: driver.notIsolated,
-    recipe: wanted.recipe,
-    state: "provisioning",
-    managerId: manager.managerId,
-    managerAddress: manager.address(),
-    attachEpoch: 1,
-    brainEpoch: Math.max(wanted.brainEpoch, before?.record.brainEpoch ?? 0),
-    createdAtMs: now,
-    changedAtMs: now,
-    lostReason: "",
-  };
-  const claimed = await manager.store.write(record, before?.revision ?? 0);
-  if (!claimed) return undefined;
-  let hand: Hand | undefined;
-  try {
-    hand = await driver.provision({
-      ...record,
-      image: record.recipe.image,
-      limits: record.recipe,
-      env: record.recipe.env,
-    });
-    await writeFiles(hand, record);
-    const ready = await manager.store.write(
-      { ...record, state: "ready", changedAtMs: manager.clock.nowMs() },
-      claimed.revision,
-    );
-    if (!ready) throw AppError.conflict("HAND_RELEASED", "the hand was released while it was made");
-    return hold(manager, driver, hand, ready, true);
-  } catch (error) {
-    await driver.destroy(record.handId).catch(() => undefined); // the sweep finds what is left
-    const failed: HandRecord = {
-      ...record,
-      state: "lost",
-      lostReason: toAppError(error).message,
-      changedAtMs: manager.clock.nowMs(),
-    };
-    await manager.store.write(failed, claimed.revision).catch(() => undefined);
-    throw error;
-  }
-}
-
-async function writeFiles(hand: Hand, record: HandRecord): Promise<void> {
-  for (const [index, file] of record.recipe.files.entries()) {
-    const path = file.path.startsWith("/") ? file.path : `/workspace/${file.path}`;
-    const content = Buffer.from(file.contentBase64, "base64");
-    const started = await hand.start({
-      id: `recipe-file-${index}`,
-      inputHash: new Uint8Array(32),
-      timeoutMs: 30_000,
-      action: { kind: "write", path, content, mode: file.mode || 0o644 },
-    });
-    for await (const part of started.parts) {
-      if (part.type === "exit" && part.state.exitCode !== 0) {
-        throw AppError.invalid([
-          {
-            field: `recipe.files[${index}].path`,
-            description: `${path} could not be written (errno ${part.state.exitCode})`,
-          },
-        ]);
-      }
-    }
-  }
-}
 
 /** Takes over a hand whose manager is gone. Undefined when it cannot be had: then it is marked lost. */
 export async function adoptHand(manager: Manager, found: StoredHand): Promise<HeldHand | undefined> {
@@ -150,7 +37,8 @@ export async function adoptHand(manager: Manager, found: StoredHand): Promise<He
   return hold(manager, driver, hand, claimed, false);
 }
 
-function hold(manager: Manager, driver: Driver, hand: Hand, stored: StoredHand, knowsAll: boolean): HeldHand {
+/** From now on this manager answers for the hand, and tells when it is lost. `knowsAll`: no other manager ever had it. */
+export function hold(manager: Manager, driver: Driver, hand: Hand, stored: StoredHand, knowsAll: boolean): HeldHand {
   const held: HeldHand = {
     hand,
     driver,
@@ -158,6 +46,8 @@ function hold(manager: Manager, driver: Driver, hand: Hand, stored: StoredHand, 
     brainEpoch: stored.record.brainEpoch,
     lastUsedMs: manager.clock.nowMs(),
     running: 0,
+    isPaused: false,
+    power: Promise.resolve(),
     calls: new Map(),
     knowsAll,
   };
@@ -184,32 +74,53 @@ function hold(manager: Manager, driver: Driver, hand: Hand, stored: StoredHand, 
 }
 
 /** Writes `lost` over `ready` or `provisioning`; anything else is already an end. */
-export function markLost(manager: Manager, handId: string, reason: string): Promise<void> {
-  return changeState(manager, handId, "lost", reason);
+export async function markLost(manager: Manager, handId: string, reason: string): Promise<void> {
+  await changeState(manager, handId, "lost", reason);
 }
 
-/** Ends a hand for good: its record first, so that no manager adopts what is being removed. True when this call did it. */
+/**
+ * Ends a hand for good: its record first, so that no manager adopts what is being removed. True when this call did it.
+ * `unused` ends it only while it is still a guess; a hand in which nothing ever ran then becomes warm for another session.
+ */
 export async function releaseHand(manager: Manager, found: StoredHand, reason: string): Promise<boolean> {
   const { handId, place, state } = found.record;
-  if (state === "released") return false;
-  await changeState(manager, handId, "released", reason);
+  if (state === "released" || (reason === "unused" && !isGuess(found.record))) return false;
+  if (!(await changeState(manager, handId, "released", reason))) return false;
+  const held = manager.held.get(handId);
   manager.held.remove(handId);
+  if (reason === "unused" && held && wasUntouched(held) && keepWarm(manager, held)) return true;
   await driverOfPlace(manager, place)?.destroy(handId);
   return state !== "lost";
 }
 
+/** True while a hand was only asked for on a guess. */
+export function isGuess(record: HandRecord): boolean {
+  return (record.speculativeUntilMs ?? 0) > 0;
+}
+
+function wasUntouched({ calls, running, knowsAll }: HeldHand): boolean {
+  return calls.size === 0 && running === 0 && knowsAll;
+}
+
+function keepWarm(manager: Manager, { hand, driver, stored }: HeldHand): boolean {
+  const { recipe, createdAtMs } = stored.record;
+  return manager.pool.put(recipe, { hand, driver, madeAtMs: createdAtMs });
+}
+
+/** True when this call changed it. */
 async function changeState(
   manager: Manager,
   handId: string,
   state: "lost" | "released",
   reason: string,
-): Promise<void> {
+): Promise<boolean> {
   for (let attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
     const found = await manager.store.byId(handId);
-    if (!found || found.record.handId !== handId || found.record.state === "released") return;
-    if (state === "lost" && found.record.state === "lost") return;
+    if (!found || found.record.handId !== handId || found.record.state === "released") return false;
+    if (state === "lost" && found.record.state === "lost") return false;
+    if (reason === "unused" && !isGuess(found.record)) return false; // asked for in earnest meanwhile
     const changed: HandRecord = { ...found.record, state, lostReason: reason, changedAtMs: manager.clock.nowMs() };
-    if (await manager.store.write(changed, found.revision)) return;
+    if (await manager.store.write(changed, found.revision)) return true;
   }
   throw AppError.unavailable("HAND_RECORD_BUSY", `the record of hand ${handId} changes too often`);
 }

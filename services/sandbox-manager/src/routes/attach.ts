@@ -4,6 +4,7 @@ import { admitBrain } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
 import { followOperation, type Item } from "../hands/run-operation.ts";
+import { parseInput } from "./execute.ts";
 import { followWherever } from "./pass-on.ts";
 
 /** Follows an operation from an offset; never starts one. */
@@ -26,7 +27,13 @@ async function* admitted(
   signal: AbortSignal,
 ): AsyncGenerator<Item> {
   await admitBrain(manager, held, request.epoch);
-  yield* followOperation(held, request.operationId, Number(request.fromOffset), signal);
+  yield* followOperation(manager, held, {
+    operationId: request.operationId,
+    fromOffset: Number(request.fromOffset),
+    name: request.name,
+    input: parseInput(request.inputJson),
+    signal,
+  });
 }
 
 function check(request: AttachRequest): void {

@@ -2,6 +2,7 @@ import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import { Outcome, type SandboxService } from "@manyhands/protocol";
 import type { OperationState } from "../drivers/driver.ts";
 import { admitBrain, findHand } from "../hands/find-hand.ts";
+import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
 import { FORWARDED } from "../hands/peers.ts";
 
@@ -20,7 +21,12 @@ export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxS
       return { outcome: answer.outcome };
     }
     await admitBrain(manager, where.held, request.epoch);
-    return { outcome: outcomeOf(await where.held.hand.cancel(request.operationId)) };
+    await beginUse(manager, where.held);
+    try {
+      return { outcome: outcomeOf(await where.held.hand.cancel(request.operationId)) };
+    } finally {
+      endUse(manager, where.held);
+    }
   };
 }
 

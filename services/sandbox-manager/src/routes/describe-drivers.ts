@@ -20,5 +20,7 @@ export function describeDrivers(
     })),
     hands: manager.held.size,
     capacity: manager.limits.capacity,
+    labels: manager.labels,
+    warmHands: manager.pool.size,
   });
 }

@@ -40,7 +40,7 @@ function callFrom(request: ExecuteRequest): Call {
 }
 
 /** What is not JSON reaches the tool as undefined and is refused there, in words for the model. */
-function parseInput(json: Uint8Array): unknown {
+export function parseInput(json: Uint8Array): unknown {
   if (json.length === 0) return {};
   try {
     const parsed: unknown = JSON.parse(Buffer.from(json).toString("utf8"));

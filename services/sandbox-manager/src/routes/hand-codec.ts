@@ -12,12 +12,13 @@ import {
   type Recipe as WireRecipe,
 } from "@manyhands/protocol";
 import type { HandRecord, Recipe } from "../hands/hand-record.ts";
+import type { Wanted } from "../hands/make-hand.ts";
 import type { ManagerLimits } from "../hands/manager.ts";
 import type { Result } from "../hands/results.ts";
 import type { Item } from "../hands/run-operation.ts";
-import type { Wanted } from "../hands/take-hand.ts";
 
 const MAX_ENV = 64;
+const MAX_LABELS = 16;
 const MAX_FILES_BYTES = 4 * 1024 * 1024;
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
@@ -54,7 +55,13 @@ export function wantedFrom(request: ProvisionRequest, limits: ManagerLimits): Wa
   if (!NAME.test(name)) problems.push({ field: "name", description: "must be 1 to 64 of A-Z a-z 0-9 _ -" });
   problems.push(...recipeProblems(recipe, limits));
   if (problems.length > 0) throw AppError.invalid(problems);
-  return { sessionId: request.sessionId, name, recipe: recipeFrom(recipe, limits), brainEpoch: Number(request.epoch) };
+  return {
+    sessionId: request.sessionId,
+    name,
+    recipe: recipeFrom(recipe, limits),
+    brainEpoch: Number(request.epoch),
+    speculative: request.speculative,
+  };
 }
 
 function recipeProblems(recipe: WireRecipe | undefined, limits: ManagerLimits): FieldViolation[] {
@@ -80,6 +87,8 @@ function recipeProblems(recipe: WireRecipe | undefined, limits: ManagerLimits): 
         description: `must have at most ${MAX_ENV_CHARS} characters and no NUL`,
       });
   }
+  if (Object.keys(recipe.managerLabels).length > MAX_LABELS)
+    problems.push({ field: "recipe.manager_labels", description: `must have at most ${MAX_LABELS} entries` });
   const fileBytes = recipe.files.reduce((sum, file) => sum + file.content.length, 0);
   if (fileBytes > MAX_FILES_BYTES)
     problems.push({ field: "recipe.files", description: `must have at most ${MAX_FILES_BYTES} bytes in all` });
@@ -111,6 +120,7 @@ function recipeFrom(recipe: WireRecipe | undefined, limits: ManagerLimits): Reci
       mode,
     })),
     driver: recipe?.driver ?? "",
+    managerLabels: { ...recipe?.managerLabels },
   };
 }
 
@@ -141,6 +151,7 @@ export function handToWire(record: HandRecord): MessageInitShape<typeof HandSche
         mode,
       })),
       driver: recipe.driver,
+      managerLabels: recipe.managerLabels ?? {},
     },
     managerId: record.managerId,
     createdAt: timestampFromMs(record.createdAtMs),

@@ -5,7 +5,7 @@ import type { Manager } from "../hands/manager.ts";
 import { releaseHand } from "../hands/take-hand.ts";
 import { checkedId } from "./hand-codec.ts";
 
-const REASONS = ["session_end", "idle", "request"];
+const REASONS = ["session_end", "idle", "request", "unused"];
 
 /**
  * Gives hands back. The record says so first; the container is removed at once where this manager can reach it, else

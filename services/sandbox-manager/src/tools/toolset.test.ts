@@ -4,12 +4,13 @@ import { defaultLimits } from "../config.ts";
 import { testPlan } from "../drivers/driver.contract.ts";
 import { createVirtualDriver } from "../drivers/virtual/virtual-driver.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
+import { makeHand } from "../hands/make-hand.ts";
 import { createManager, type Manager } from "../hands/manager.ts";
+import { createMemoryManagerRegistry } from "../hands/manager-registry.ts";
 import { createMemoryHandStore } from "../hands/memory-hand-store.ts";
 import { createPeers } from "../hands/peers.ts";
 import type { Result } from "../hands/results.ts";
 import { runCall } from "../hands/run-operation.ts";
-import { makeHand } from "../hands/take-hand.ts";
 import { boundedText, MODEL_BYTES } from "./bounded-text.ts";
 import { inputHash } from "./input-hash.ts";
 
@@ -24,6 +25,8 @@ beforeAll(async () => {
     drivers: new Map([["virtual", driver]]),
     defaultDriver: "virtual",
     store: createMemoryHandStore(),
+    registry: createMemoryManagerRegistry(),
+    labels: {},
     peers: createPeers(),
     limits: defaultLimits,
     clock: systemClock,
@@ -34,7 +37,7 @@ beforeAll(async () => {
   const recipe = { ...plan.limits, image: "", env: {}, repositories: [], files: [], driver: "" };
   const made = await makeHand(
     manager,
-    { sessionId: plan.sessionId, name: "default", recipe, brainEpoch: 0 },
+    { sessionId: plan.sessionId, name: "default", recipe, brainEpoch: 0, speculative: false },
     undefined,
   );
   if (!made) throw new Error("no hand");

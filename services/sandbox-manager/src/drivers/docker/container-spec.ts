@@ -3,11 +3,12 @@ import type { HandPlan } from "../driver.ts";
 import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
 
 /** The tool user's number, in no image's /etc/passwd; the agent alone is root, with three capabilities. */
-const TOOL_UID = 65_532;
+export const TOOL_UID = 65_532;
 const TMP_BYTES = 256 * 1024 * 1024;
 const HOME_BYTES = 64 * 1024 * 1024;
 /** 64 MiB of spools, and the scripts, bodies and entries beside them. */
 const JOURNAL_BYTES = 128 * 1024 * 1024;
+const OUTPUTS_BYTES = 128 * 1024 * 1024;
 const RUN_BYTES = 32 * 1024 * 1024;
 const SHM_BYTES = 16 * 1024 * 1024;
 const NANO_PER_MILLI = 1_000_000;
@@ -25,6 +26,12 @@ export const LABEL = {
   name: "dev.manyhands.name",
   generation: "dev.manyhands.generation",
   place: "dev.manyhands.place",
+  /** The manager that made it; others may have taken it since. */
+  maker: "dev.manyhands.maker",
+  /** The room its mounted repositories are changed in; on such rooms themselves: whose they are. */
+  slot: "dev.manyhands.slot",
+  /** On volumes with a prepared checkout: its commit. */
+  checkout: "dev.manyhands.checkout",
 } as const;
 
 /** The container's name is made of the hand's id: a create that was answered but not heard is found again by it. */
@@ -109,6 +116,7 @@ export function containerSpec(
       Tmpfs: {
         "/workspace": tmpfs(limits.workspaceBytes, TOOL_UID, "0755", ",exec"),
         "/home/hand": tmpfs(HOME_BYTES, TOOL_UID, "0755", ",exec"),
+        "/mnt/session/outputs": tmpfs(OUTPUTS_BYTES, TOOL_UID, "0755", ",noexec"),
         "/tmp": tmpfs(TMP_BYTES, 0, "1777", ",exec"),
         "/.manyhands/journal": tmpfs(JOURNAL_BYTES, 0, "0700", ",noexec"),
         "/.manyhands/run": tmpfs(RUN_BYTES, 0, "0755", ",noexec"),

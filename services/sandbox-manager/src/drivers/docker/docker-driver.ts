@@ -3,6 +3,7 @@ import { AppError, type Logger } from "@manyhands/kit";
 import Docker from "dockerode";
 import { createAgentHand } from "../../agent/agent-hand.ts";
 import type { Driver, FoundHand, Hand, HandPlan, TunnelDialer } from "../driver.ts";
+import { handLost } from "../hand-lost.ts";
 import { ensureAgentVolume } from "./agent-volume.ts";
 import { policyDrift } from "./assert-policy.ts";
 import { plainStream } from "./attach-stream.ts";
@@ -84,6 +85,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     }
   };
 
+  const resume = async (handId: string) => {
+    await docker.getContainer(containerName(handId)).unpause().catch(unlessAlready);
+  };
+
   return {
     name: "docker",
     notIsolated: DOCKER_NOT_ISOLATED,
@@ -91,7 +96,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     place,
     async provision(plan: HandPlan) {
       const image = plan.image || defaultImage;
-      const spec = containerSpec(plan, image, await agentVolume(), place);
+      const asked = containerSpec(plan, image, await agentVolume(), place);
+      const spec = { ...asked, Labels: { ...asked.Labels, [LABEL.maker]: instance } };
       const container = docker.getContainer(containerName(plan.handId));
       try {
         await docker.createContainer(spec);
@@ -131,9 +137,14 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         throw engineError(error);
       }
       if (!found.State.Running) return undefined;
+      if (found.State.Paused) await resume(handId);
       return attachTo({ handId, sessionId: found.Config.Labels[LABEL.session] ?? "", attachEpoch });
     },
     destroy,
+    async pause(handId) {
+      await docker.getContainer(containerName(handId)).pause().catch(unlessAlready);
+    },
+    resume,
     async list() {
       const containers = await docker
         .listContainers({ all: true, filters: { label: [LABEL.hand, `${LABEL.place}=${place}`] } })
@@ -145,7 +156,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
           handId: container.Labels[LABEL.hand] ?? "",
           sessionId: container.Labels[LABEL.session] ?? "",
           createdAtMs: container.Created * MS_PER_SECOND,
-          running: container.State === "running",
+          running: container.State === "running" || container.State === "paused",
+          maker: container.Labels[LABEL.maker] ?? "",
         }),
       );
     },
@@ -165,6 +177,14 @@ async function explainLoss(container: Docker.Container): Promise<string> {
   } catch (error) {
     return statusOf(error) === 404 ? "the hand's container was removed" : "the engine does not answer any more";
   }
+}
+
+/** Pausing what stands still already, and resuming what runs, is refused as 409 by newer engines and 500 by older ones. */
+function unlessAlready(error: unknown): void {
+  const text = error instanceof Error ? error.message : "";
+  if (statusOf(error) === 409 || /is (already|not) paused/.test(text)) return;
+  if (statusOf(error) === 404) throw handLost("the hand's container was removed", error);
+  throw engineError(error);
 }
 
 function engineError(error: unknown): AppError {
