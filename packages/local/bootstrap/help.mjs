@@ -4,7 +4,7 @@ export const commands = {
 
   --harness N            how many harness processes (default 1)
   --sandbox-manager N    how many sandbox-manager processes (default 1)
-  --hands DRIVER         docker or virtual (default: docker when a Docker Engine answers)
+  --hands DRIVER         docker, bubblewrap or virtual (default: the first of them that works)
   --ephemeral            keep nothing: data lives in a temporary folder removed at the end
   --check                only look: list what was found and what is missing
 
@@ -15,7 +15,7 @@ export const commands = {
   demo: `npm run demo [-- --kill]      a real bug fixed by an agent through the whole platform
 
   --kill                 kill the harness and then the sandbox in mid-task; the task still finishes once
-  --hands DRIVER         docker or virtual, when the demo starts the platform itself
+  --hands DRIVER         docker, bubblewrap or virtual, when the demo starts the platform itself
   --harness N            likewise; --sandbox-manager N likewise
   --url URL --api-key K  run against an API that runs elsewhere, for instance docker compose
   --git-host ADDRESS     address at which that platform reaches this machine (default 127.0.0.1)
@@ -23,7 +23,7 @@ export const commands = {
   test: `npm test [-- options] [filters]      set everything up and run every check and test
 
   --only checks|unit|int|e2e   only this part; filters are passed to vitest
-  --no-install           as root with apt: do not install docker.io when no Docker Engine answers`,
+  --no-install           as root with apt: do not install bubblewrap and docker.io where missing`,
   bench: `npm run --silent bench -- [NAME] [--json] [--rounds N]      run test/bench/NAME.bench.ts
 
   without NAME           list the benchmarks

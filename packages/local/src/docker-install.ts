@@ -2,14 +2,13 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { installPackage } from "./apt-install.ts";
 import { type DockerEngine, findDockerEngine } from "./docker-engine.ts";
 import { tailOfLog } from "./log-file.ts";
 import { checkoutPaths } from "./paths.ts";
 import type { Progress } from "./progress.ts";
-import { lastLines, runCommand } from "./run-command.ts";
 import { SetupError } from "./setup-error.ts";
 
-const APT_MS = 300_000;
 const START_MS = 60_000;
 const STOP_MS = 20_000;
 const POLL_MS = 200;
@@ -36,27 +35,12 @@ export async function engineForTests(mayInstall: boolean, progress: Progress): P
         "Start one, or run npm test as root on Debian or Ubuntu, which installs docker.io. Without: npm test -- --only unit",
     });
   }
-  if (!isInstalled()) await installDocker(progress);
+  if (!isInstalled()) await installPackage("docker.io", "Install a Docker Engine yourself.", progress);
   return startDaemon(progress);
 }
 
 function isInstalled(): boolean {
   return ["/usr/sbin/dockerd", "/usr/bin/dockerd", "/usr/local/bin/dockerd"].some((path) => existsSync(path));
-}
-
-async function installDocker(progress: Progress): Promise<void> {
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" };
-  // A third-party archive that does not answer fails the update, yet may not matter: the installation decides.
-  progress("apt-get update");
-  await runCommand({ command: "apt-get", args: ["update"], timeoutMs: APT_MS, env });
-  const args = ["install", "-y", "--no-install-recommends", "docker.io"];
-  progress(`apt-get ${args.join(" ")}`);
-  const { code, output } = await runCommand({ command: "apt-get", args, timeoutMs: APT_MS, env });
-  if (code === 0) return;
-  throw new SetupError("docker.io could not be installed", {
-    advice: "Install a Docker Engine yourself.",
-    details: lastLines(output, 10),
-  });
 }
 
 async function startDaemon(progress: Progress): Promise<EngineForTests> {

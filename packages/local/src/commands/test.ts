@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { bubblewrapForTests } from "../bubblewrap.ts";
 import { allChecks, type Check } from "../checks.ts";
 import { type EngineForTests, engineForTests } from "../docker-install.ts";
 import { ensureHandAgent } from "../hand-agent.ts";
@@ -16,7 +17,7 @@ import { runVitest } from "../vitest-run.ts";
 const parts = ["checks", "unit", "int", "e2e"] as const;
 type Part = (typeof parts)[number];
 
-/** `npm test`: sets everything up, as root with apt a Docker Engine too when none answers, then verifies. */
+/** `npm test`: sets everything up, as root with apt bubblewrap and a Docker Engine too where missing, then verifies. */
 export function test(args: readonly string[]): Promise<number> {
   const options = readOptions(args);
   return run(options, !options.noInstall);
@@ -48,10 +49,11 @@ function readOptions(args: readonly string[]): TestOptions {
   return { only, noInstall: values["no-install"], filters: positionals };
 }
 
-async function run(options: TestOptions, mayInstallDocker: boolean): Promise<number> {
+async function run(options: TestOptions, mayInstall: boolean): Promise<number> {
   const nats = await ensureNatsServer(progress);
-  const needsDocker = options.only.some((part) => part === "int" || part === "e2e");
-  const docker = needsDocker ? await engineForTests(mayInstallDocker, progress) : undefined;
+  const needsHands = options.only.some((part) => part === "int" || part === "e2e");
+  if (needsHands) await bubblewrapForTests(mayInstall, progress);
+  const docker = needsHands ? await engineForTests(mayInstall, progress) : undefined;
   // A stop signal must not leave behind the daemon this run started.
   onStopSignal((signal) => {
     progress(`${signal}: stopping`);
