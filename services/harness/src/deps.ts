@@ -1,5 +1,5 @@
-import { type Bus, connectBus, publishDelta } from "@manyhands/bus";
-import { createRpcClient, type RpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { type Bus, connectBus, consumeWakes, publishDelta, publishWake, subscribeTail } from "@manyhands/bus";
+import { systemClock as clock, createRpcClient, newId, type RpcClient, type Shell } from "@manyhands/kit";
 import { SandboxService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createPass } from "./fault-points.ts";
@@ -49,14 +49,21 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const tokens = createSessionTokens(vaults);
   const model =
     overrides.model ?? createAnthropicModel({ baseUrl: config.modelProxyUrl, tokens, idleMs: config.modelIdleMs });
-  const warm = createWarmSessions(config.warmMs);
+  const warm = createWarmSessions(config.warmMs, clock);
   lifecycle.onStop("warm sessions", () => warm.close());
   const { limits, deltaIntervalMs, concurrency, ackWaitMs } = config;
   const pass = createPass(config.fault);
-  const log = createSessionLog(sessions, bus);
+  const log = createSessionLog({
+    sessions,
+    subscribeTail: (sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame),
+    clock,
+    newId,
+  });
   const taskPorts = {
     model,
     sandboxes,
+    clock,
+    newId,
     limits,
     pass,
     deltaIntervalMs,
@@ -64,7 +71,11 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   };
   const kinds = overrides.kinds ?? registerHarnesses([defaultHarness]);
   const driver = createDriver({
-    bus,
+    wakes: {
+      consume: (options) => consumeWakes(bus, options),
+      publish: (wake) => publishWake(bus, wake),
+    },
+    clock,
     lifecycle,
     logger,
     model,
@@ -77,7 +88,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       harness,
       limits,
       instanceId: shell.instanceId,
-      now: systemClock.nowMs,
+      clock,
+      newId,
       logger,
       pass,
       createTasks: (sessionId, push) => createTasks(taskPorts, sessionId, push),

@@ -1,4 +1,5 @@
 import type { Delta } from "@manyhands/protocol";
+import { systemClock } from "@manyhands/kit";
 import { eventually } from "@manyhands/testkit";
 import { expect, it } from "vitest";
 import { createDeltaPublisher } from "./delta-publisher.ts";
@@ -8,7 +9,7 @@ function publisher(intervalMs: number) {
   const publish = ({ eventId, kind }: Delta) => {
     out.push(kind.case === "text" ? `${eventId}[${kind.value.index}] ${kind.value.text}` : `${eventId} ${kind.case}`);
   };
-  return { out, deltas: createDeltaPublisher(publish, intervalMs) };
+  return { out, deltas: createDeltaPublisher(publish, intervalMs, systemClock) };
 }
 
 it("holds everything back until the brain is known to hold the session", () => {

@@ -1,5 +1,6 @@
 /** Previews of what the model is saying: coalesced, held back until the brain is known to hold the session. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { Clock } from "@manyhands/kit";
 import { type Delta, DeltaSchema } from "@manyhands/protocol";
 import type { ModelListener } from "../model/model.ts";
 
@@ -12,22 +13,31 @@ export interface DeltaPublisher extends ModelListener {
 }
 
 /** Publishes text of one block at most once per interval; the first piece goes out at once. */
-export function createDeltaPublisher(publish: (delta: Delta) => void, intervalMs: number): DeltaPublisher {
+export function createDeltaPublisher(
+  publish: (delta: Delta) => void,
+  intervalMs: number,
+  clock: Pick<Clock, "sleep">,
+): DeltaPublisher {
   let held: MessageInitShape<typeof DeltaSchema>[] = [];
   let isOpen = false;
-  let timer: NodeJS.Timeout | undefined;
+  let isPausing = false;
+  const closed = new AbortController();
   const flush = () => {
     const ready = held;
     held = [];
     for (const delta of ready) publish(create(DeltaSchema, delta));
   };
   const schedule = () => {
-    if (!isOpen || timer !== undefined) return;
+    if (!isOpen || isPausing) return;
     flush();
-    timer = setTimeout(() => {
-      timer = undefined;
-      if (held.length > 0) schedule();
-    }, intervalMs);
+    isPausing = true;
+    clock.sleep(intervalMs, closed.signal).then(
+      () => {
+        isPausing = false;
+        if (held.length > 0) schedule();
+      },
+      () => undefined, // closed meanwhile
+    );
   };
   return {
     started(eventId, eventType) {
@@ -46,8 +56,7 @@ export function createDeltaPublisher(publish: (delta: Delta) => void, intervalMs
       if (held.length > 0) schedule();
     },
     close() {
-      clearTimeout(timer);
-      timer = undefined;
+      closed.abort();
       if (isOpen) flush();
       isOpen = false;
     },

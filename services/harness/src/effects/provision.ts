@@ -1,19 +1,20 @@
 import { create } from "@bufbuild/protobuf";
 import type { EventDraft, JsonObject, LivingState } from "@manyhands/core";
-import { newId, type RpcClient, retry } from "@manyhands/kit";
-import { RecipeSchema, type SandboxService, toPlain } from "@manyhands/protocol";
+import { type Clock, type IdSource, retry } from "@manyhands/kit";
+import { RecipeSchema, toPlain } from "@manyhands/protocol";
 import type { Pass } from "../fault-points.ts";
 import { recipeOf } from "./recipe.ts";
+import type { Sandboxes } from "./run-operation.ts";
 
 const provisionDeadlineMs = 180_000;
 const attempts = 8;
 
 /** Makes the session's hand, waiting out short outages and a full house. Rejects with AppError when it cannot. */
 export async function provisionHand(
-  sandboxes: RpcClient<typeof SandboxService>,
-  pass: Pass,
+  ports: { readonly sandboxes: Sandboxes; readonly pass: Pass; readonly clock: Clock; readonly newId: IdSource },
   session: { readonly id: string; readonly state: LivingState; readonly epoch: number; readonly signal: AbortSignal },
 ): Promise<EventDraft<"hand.provisioned">> {
+  const { sandboxes, pass, clock, newId } = ports;
   const recipe = create(RecipeSchema, recipeOf(session.state));
   const request = {
     sessionId: session.id,
@@ -29,6 +30,7 @@ export async function provisionHand(
       initialMs: 200,
       maxMs: 5_000,
       signal: session.signal,
+      clock,
       when: (error) => error.kind === "unavailable" || error.kind === "exhausted",
     },
   );

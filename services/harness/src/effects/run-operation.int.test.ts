@@ -9,6 +9,7 @@ import {
   type Lifecycle,
   type RpcClient,
   silentLogger,
+  systemClock,
 } from "@manyhands/kit";
 import { OperationResultSchema, Outcome, SandboxService } from "@manyhands/protocol";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -62,7 +63,7 @@ const call: Call = {
 };
 
 function run(mode: Operation["mode"], more: Partial<Operation> = {}): Promise<OperationEnd> {
-  return runOperation(sandboxes, () => undefined, {
+  return runOperation({ sandboxes, pass: () => undefined, clock: systemClock }, {
     call,
     handId: "hand_1",
     epoch: 1,

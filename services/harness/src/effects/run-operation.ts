@@ -16,7 +16,7 @@ import {
   resultDraft,
   unknownOutcome,
 } from "@manyhands/core";
-import { type AppError, backoffMs, type RpcClient, systemClock, toAppError } from "@manyhands/kit";
+import { type AppError, backoffMs, type Clock, type RpcClient, toAppError } from "@manyhands/kit";
 import {
   type AttachResponse,
   type ExecuteResponse,
@@ -54,49 +54,65 @@ const cancelMs = 800;
 const cancelCallMs = 700;
 const attachDeadlineMs = 3_600_000;
 
-type Sandboxes = RpcClient<typeof SandboxService>;
+/** What the harness asks of sandbox-manager. */
+export type Sandboxes = Pick<
+  RpcClient<typeof SandboxService>,
+  "provision" | "execute" | "attach" | "cancelOperation"
+>;
+
+/** What an operation needs from outside. */
+export interface OperationPorts {
+  readonly sandboxes: Sandboxes;
+  readonly pass: Pass;
+  readonly clock: Clock;
+}
 
 /** Runs it to its end. Rejects with AppError `fenced` when a newer brain holds the session, or when detached. */
-export async function runOperation(sandboxes: Sandboxes, pass: Pass, operation: Operation): Promise<OperationEnd> {
+export async function runOperation(ports: OperationPorts, operation: Operation): Promise<OperationEnd> {
   const limit = new AbortController();
+  const over = new AbortController();
   const stop = () => {
-    void cancelOperation(sandboxes, operation);
-    setTimeout(() => limit.abort(), cancelMs).unref();
+    void cancelOperation(ports.sandboxes, operation);
+    ports.clock.sleep(cancelMs, over.signal).then(
+      () => limit.abort(),
+      () => undefined,
+    );
   };
   if (operation.cancel.aborted) stop();
   else operation.cancel.addEventListener("abort", stop, { once: true });
   try {
     const signal = AbortSignal.any([operation.detach, limit.signal]);
-    return await drive(sandboxes, pass, operation, signal);
+    return await drive(ports, operation, signal);
   } catch (error) {
     operation.detach.throwIfAborted();
     if (!limit.signal.aborted) throw error;
     return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, interruptedWhileRunning), true);
   } finally {
+    over.abort();
     operation.cancel.removeEventListener("abort", stop);
   }
 }
 
 async function drive(
-  sandboxes: Sandboxes,
-  pass: Pass,
+  ports: OperationPorts,
   operation: Operation,
   signal: AbortSignal,
 ): Promise<OperationEnd> {
   if (operation.mode === "start") {
-    const first = await execute(sandboxes, pass, operation, signal);
+    const first = await execute(ports, operation, signal);
     if (first !== "follow") return first;
   }
-  let silentSinceMs = performance.now();
-  for (let failures = 1; performance.now() - silentSinceMs < followMs; failures += 1) {
-    const asked = performance.now();
-    const end = await attach(sandboxes, pass, operation, signal);
+  const { clock } = ports;
+  let silentSinceMs = clock.nowMs();
+  for (let failures = 1; clock.nowMs() - silentSinceMs < followMs; failures += 1) {
+    const asked = clock.nowMs();
+    const end = await attach(ports, operation, signal);
     if (typeof end === "object") return end;
     if (end === "heard") {
       failures = 0;
-      silentSinceMs = performance.now();
+      silentSinceMs = clock.nowMs();
     } else silentSinceMs = Math.min(silentSinceMs, asked);
-    await systemClock.sleep(backoffMs(failures + 1, { initialMs: 50, maxMs: 2_000 }), signal);
+    await clock.sleep(backoffMs(failures + 1, { initialMs: 50, maxMs: 2_000 }), signal);
   }
   return answered(
     operation,
@@ -108,8 +124,7 @@ async function drive(
 
 /** Sends it. `follow` when it may have been accepted and the answer was lost. */
 async function execute(
-  sandboxes: Sandboxes,
-  pass: Pass,
+  { sandboxes, pass }: OperationPorts,
   operation: Operation,
   signal: AbortSignal,
 ): Promise<OperationEnd | "follow"> {
@@ -148,8 +163,7 @@ function refusal(operation: Operation, error: AppError): OperationEnd | undefine
 
 /** Asks how it stands. `heard` when somebody answered without a result, `silent` when nobody did. */
 async function attach(
-  sandboxes: Sandboxes,
-  pass: Pass,
+  { sandboxes, pass }: OperationPorts,
   operation: Operation,
   signal: AbortSignal,
 ): Promise<OperationEnd | "heard" | "silent"> {

@@ -3,18 +3,27 @@
  * that) and settled by how it ended. After the last acknowledgement the log is looked at once more, so that nothing that
  * arrived in between is left lying.
  */
-import { type Bus, consumeWakes, publishWake, type Wake } from "@manyhands/bus";
-import { type Lifecycle, type Logger, toAppError } from "@manyhands/kit";
+import type { Wake, WakeConsumer, WakeConsumerOptions } from "@manyhands/bus";
+import { type Clock, type Lifecycle, type Logger, toAppError } from "@manyhands/kit";
 import type { Pass } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
 import type { Model } from "../model/model.ts";
 import { Runner, type RunnerPorts } from "./runner.ts";
 import type { WarmSessions } from "./warm-sessions.ts";
 
+/** The wake queue as the driver sees it. */
+export interface Wakes {
+  /** Takes wakes until told to stop. */
+  consume(options: WakeConsumerOptions): Promise<WakeConsumer>;
+  /** Asks for a look at a session; one that is pending already is enough. */
+  publish(wake: { readonly kind: string; readonly sessionId: string }): Promise<unknown>;
+}
+
 /** What driving wakes needs. */
 export interface DriverPorts {
-  readonly bus: Bus;
-  readonly lifecycle: Lifecycle;
+  readonly wakes: Wakes;
+  readonly clock: Clock;
+  readonly lifecycle: Pick<Lifecycle, "signal" | "drainMs" | "onStop">;
   readonly logger: Logger;
   readonly model: Model;
   readonly warm: WarmSessions;
@@ -43,12 +52,12 @@ export function createDriver(ports: DriverPorts): Driver {
   };
   ports.lifecycle.signal.addEventListener("abort", () => {
     drainAll(false);
-    setTimeout(() => drainAll(true), ports.lifecycle.drainMs * patience).unref();
+    void ports.clock.sleep(ports.lifecycle.drainMs * patience).then(() => drainAll(true));
   });
   return {
     inWork: () => driven.size,
     async start(harness) {
-      const consumer = await consumeWakes(ports.bus, {
+      const consumer = await ports.wakes.consume({
         kind: harness.kind,
         concurrency: ports.concurrency,
         ackWaitMs: ports.ackWaitMs,
@@ -118,7 +127,7 @@ async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: D
       const state = runner.state();
       await wake.done();
       if (state.phase !== "unborn" && state.phase !== "closed") {
-        await publishWake(ports.bus, { kind: state.harnessKind, sessionId });
+        await ports.wakes.publish({ kind: state.harnessKind, sessionId });
       }
       return;
     }
@@ -135,10 +144,10 @@ async function lookAgain(ports: DriverPorts, harness: Harness, sessionId: string
     const hasMore = await runner.hasMore();
     const warm = runner.handOver();
     if (warm !== undefined) ports.warm.keep(sessionId, warm);
-    if (hasMore) await publishWake(ports.bus, { kind: harness.kind, sessionId });
+    if (hasMore) await ports.wakes.publish({ kind: harness.kind, sessionId });
   } catch (error) {
     if (toAppError(error).kind === "notFound") return;
     ports.logger.warn({ err: error, session_id: sessionId }, "looking again after a turn failed; waking once more");
-    await publishWake(ports.bus, { kind: harness.kind, sessionId });
+    await ports.wakes.publish({ kind: harness.kind, sessionId });
   }
 }

@@ -3,7 +3,7 @@
  * The only place that appends and reads on, so the fence and the expected position (H3) are kept here.
  */
 import { type EventDraft, emptyState, fold, type LivingState, type NewEvent, type State } from "@manyhands/core";
-import { AppError, newId, toAppError } from "@manyhands/kit";
+import { AppError, type Clock, type IdSource, toAppError } from "@manyhands/kit";
 import { PendingFrame } from "./pending-frame.ts";
 import type { SessionLog, StoredEvent } from "./session-log.ts";
 import type { SessionTail } from "./session-tail.ts";
@@ -14,7 +14,8 @@ export interface HolderPorts {
   readonly log: SessionLog;
   readonly harness: { readonly kind: string; readonly version: string };
   readonly instanceId: string;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "nowMs">;
+  readonly newId: IdSource;
   /** Called with each frame that was stored. */
   readonly onStored: (events: readonly NewEvent[]) => void;
 }
@@ -23,7 +24,7 @@ export interface HolderPorts {
 export class HeldSession {
   readonly id: string;
   private readonly ports: HolderPorts;
-  private readonly pending = new PendingFrame(() => newId("sevt"));
+  private readonly pending: PendingFrame;
   private events: StoredEvent[] = [];
   private state: State = emptyState;
   /** Epoch this brain holds; 0 until it has taken the session. */
@@ -35,6 +36,7 @@ export class HeldSession {
   constructor(id: string, ports: HolderPorts, warm?: WarmSession) {
     this.id = id;
     this.ports = ports;
+    this.pending = new PendingFrame(() => ports.newId("sevt"));
     if (warm !== undefined) {
       this.events = warm.events;
       this.state = warm.state;
@@ -113,7 +115,7 @@ export class HeldSession {
 
   /** The fold as it will be once everything pending is stored. */
   expected(): State {
-    return this.pending.foldOnto(this.state, this.epoch, this.ports.now());
+    return this.pending.foldOnto(this.state, this.epoch, this.ports.clock.nowMs());
   }
 
   /** The expected fold of a session that can be driven. */

@@ -1,4 +1,5 @@
 import type { EventDraft, NewEvent } from "@manyhands/core";
+import type { Clock } from "@manyhands/kit";
 
 /** What reaches a runner from outside its loop. */
 export type Message =
@@ -18,14 +19,14 @@ export interface Mailbox {
   push(message: Message): void;
   /** All that is there now, without waiting. */
   take(): Message[];
-  /** Resolves when something is there or the time has come. */
-  wait(untilMs: number | undefined, nowMs: number): Promise<void>;
+  /** Resolves when something is there or the time has come (milliseconds since 1970). */
+  wait(untilMs?: number): Promise<void>;
 }
 
 const maxTimerMs = 2 ** 31 - 1;
 
 /** An empty mailbox. Its size is bounded by the runner's tasks; news of one session collapse into one. */
-export function createMailbox(): Mailbox {
+export function createMailbox(clock: Clock): Mailbox {
   let messages: Message[] = [];
   let wake: (() => void) | undefined;
   return {
@@ -40,15 +41,17 @@ export function createMailbox(): Mailbox {
       messages = [];
       return taken;
     },
-    async wait(untilMs, nowMs) {
+    async wait(untilMs) {
       if (messages.length > 0) return;
-      let timer: NodeJS.Timeout | undefined;
+      const woken = new AbortController();
       await new Promise<void>((resolve) => {
         wake = resolve;
-        if (untilMs !== undefined) timer = setTimeout(resolve, Math.min(maxTimerMs, Math.max(0, untilMs - nowMs)));
+        if (untilMs === undefined) return;
+        const ms = Math.min(maxTimerMs, Math.max(0, untilMs - clock.nowMs()));
+        clock.sleep(ms, woken.signal).then(resolve, resolve);
       });
       wake = undefined;
-      clearTimeout(timer);
+      woken.abort();
     },
   };
 }

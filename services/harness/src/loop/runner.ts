@@ -16,11 +16,11 @@ import {
   type State,
   type View,
 } from "@manyhands/core";
-import { AppError, type Logger, newId, toAppError } from "@manyhands/kit";
+import { AppError, type Clock, type IdSource, type Logger, toAppError } from "@manyhands/kit";
 import { type Pass, passStored } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
 import { HeldSession } from "./held-session.ts";
-import { createMailbox, type Message } from "./mailbox.ts";
+import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
 import type { SessionLog } from "./session-log.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
@@ -31,7 +31,8 @@ export interface RunnerPorts {
   readonly harness: Harness;
   readonly limits: Limits;
   readonly instanceId: string;
-  readonly now: () => number;
+  readonly clock: Clock;
+  readonly newId: IdSource;
   readonly logger: Logger;
   readonly pass: Pass;
   /** Makes the tasks of one session; they report by `push`. */
@@ -48,7 +49,7 @@ const releaseAttempts = 5;
 /** One brain on one session. Use once. */
 export class Runner {
   private readonly ports: RunnerPorts;
-  private readonly mailbox = createMailbox();
+  private readonly mailbox: Mailbox;
   private readonly tasks: Tasks;
   private readonly session: HeldSession;
   private isDraining = false;
@@ -58,6 +59,7 @@ export class Runner {
 
   constructor(sessionId: string, ports: RunnerPorts, warm?: WarmSession) {
     this.ports = ports;
+    this.mailbox = createMailbox(ports.clock);
     this.tasks = ports.createTasks(sessionId, (message) => this.mailbox.push(message));
     const onStored = (events: readonly NewEvent[]) =>
       passStored(ports.pass, new Set<string>(events.map((event) => event.type)));
@@ -143,11 +145,11 @@ export class Runner {
       case "cancel":
         if (!(await this.session.takeAndFlush())) return "waited";
         this.tasks.cancel(action.calls, this.session.epoch);
-        await this.mailbox.wait(undefined, 0);
+        await this.mailbox.wait();
         return "waited";
       case "wait":
         if (this.session.unstored > 0) await this.session.flush();
-        else await this.mailbox.wait(action.untilMs, this.ports.now());
+        else await this.mailbox.wait(action.untilMs);
         return "waited";
       case "rest":
         if (this.session.unstored === 0) return "rest";
@@ -172,7 +174,7 @@ export class Runner {
     const isOverlapping = this.session.mayOverlap;
     const contextPosition = isOverlapping ? this.session.storedState.head : action.contextPosition;
     const start: NewEvent<"span.model_request_start"> = {
-      id: newId("sevt"),
+      id: this.ports.newId("sevt"),
       type: "span.model_request_start",
       model: this.session.living().agent.model,
       context_position: contextPosition,
@@ -274,7 +276,7 @@ export class Runner {
   private view(state: State): View {
     return {
       state,
-      now: this.ports.now(),
+      now: this.ports.clock.nowMs(),
       limits: this.ports.limits,
       epoch: this.session.epoch,
       inFlight: this.tasks.inFlight(),

@@ -1,8 +1,8 @@
 /** The log as the runner sees it: read on, append at an expected position, hear that something was stored. */
 import { create } from "@bufbuild/protobuf";
-import { type Bus, subscribeTail } from "@manyhands/bus";
+import type { StoredFrame, Unsubscribe } from "@manyhands/bus";
 import type { NewEvent } from "@manyhands/core";
-import { AppError, newId, type RpcClient, retry, toAppError } from "@manyhands/kit";
+import { AppError, type Clock, type IdSource, type RpcClient, retry, toAppError } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, type SessionService } from "@manyhands/protocol";
 import { createSessionTail, type SessionTail, type StoredEvent } from "./session-tail.ts";
 
@@ -31,17 +31,30 @@ const maxPages = 10_000;
 const appendDeadlineMs = 10_000;
 const appendAttempts = 12;
 
+/** What session-store is asked. */
+export type Sessions = Pick<RpcClient<typeof SessionService>, "getEvents" | "emitEvents">;
+
+/** What it is made of. */
+export interface SessionLogPorts {
+  readonly sessions: Sessions;
+  /** Calls back with each frame of a session after it was stored; some may be missed. */
+  readonly subscribeTail: (sessionId: string, onFrame: (frame: StoredFrame) => void) => Promise<Unsubscribe>;
+  readonly clock: Clock;
+  readonly newId: IdSource;
+}
+
 /** The log behind session-store and the bus. */
-export function createSessionLog(sessions: RpcClient<typeof SessionService>, bus: Bus): SessionLog {
+export function createSessionLog(ports: SessionLogPorts): SessionLog {
+  const { sessions } = ports;
   return {
     read: (sessionId, from) => readAll(sessions, sessionId, from),
-    append: (frame) => append(sessions, frame),
-    follow: (sessionId) => createSessionTail((onFrame) => subscribeTail(bus, sessionId, onFrame)),
+    append: (frame) => append(ports, frame),
+    follow: (sessionId) => createSessionTail((onFrame) => ports.subscribeTail(sessionId, onFrame)),
   };
 }
 
 async function readAll(
-  sessions: RpcClient<typeof SessionService>,
+  sessions: Sessions,
   sessionId: string,
   from: number,
 ): Promise<StoredEvent[]> {
@@ -72,7 +85,7 @@ function checkContiguous(events: StoredEvent[], from: number): StoredEvent[] {
  * The same request id makes repeats harmless: session-store answers them from the log. Repeated while nothing is known
  * of the outcome; long enough for the bus to choose a new leader.
  */
-async function append(sessions: RpcClient<typeof SessionService>, frame: Append): Promise<StoredEvent[]> {
+async function append({ sessions, clock, newId }: SessionLogPorts, frame: Append): Promise<StoredEvent[]> {
   const request = {
     sessionId: frame.sessionId,
     events: frame.events.map(encodeEvent),
@@ -85,6 +98,7 @@ async function append(sessions: RpcClient<typeof SessionService>, frame: Append)
     initialMs: 50,
     maxMs: 2_000,
     when: (error) => error.kind === "unavailable" || error.kind === "deadline",
+    clock,
   });
   const events = answer.events.map(decodeEvent);
   if (events.length === frame.events.length) return events;

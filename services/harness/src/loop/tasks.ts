@@ -1,11 +1,11 @@
 /** What one brain is busy with for one session: at most one model request, one provisioning, and some operations. */
 import type { AgentConfig, Call, Limits, LivingState, ModelRequest, NewEvent, Recorded } from "@manyhands/core";
-import type { RpcClient } from "@manyhands/kit";
-import type { Delta, SandboxService } from "@manyhands/protocol";
+import type { Clock, IdSource } from "@manyhands/kit";
+import type { Delta } from "@manyhands/protocol";
 import { callModel } from "../effects/call-model.ts";
 import { createDeltaPublisher } from "../effects/delta-publisher.ts";
 import { provisionHand } from "../effects/provision.ts";
-import { runOperation } from "../effects/run-operation.ts";
+import { runOperation, type Sandboxes } from "../effects/run-operation.ts";
 import type { Pass } from "../fault-points.ts";
 import type { Model } from "../model/model.ts";
 import type { Message } from "./mailbox.ts";
@@ -46,7 +46,9 @@ export interface Tasks {
 /** What tasks need from outside. */
 export interface TaskPorts {
   readonly model: Model;
-  readonly sandboxes: RpcClient<typeof SandboxService>;
+  readonly sandboxes: Sandboxes;
+  readonly clock: Clock;
+  readonly newId: IdSource;
   readonly limits: Limits;
   readonly pass: Pass;
   readonly publishDelta: (sessionId: string, delta: Delta) => void;
@@ -90,8 +92,8 @@ class SessionTasks implements Tasks {
   }
 
   callModel(init: ModelTaskInit): void {
-    const { model, limits, pass, publishDelta, deltaIntervalMs } = this.ports;
-    const deltas = createDeltaPublisher((delta) => publishDelta(this.sessionId, delta), deltaIntervalMs);
+    const { model, limits, pass, publishDelta, deltaIntervalMs, clock } = this.ports;
+    const deltas = createDeltaPublisher((delta) => publishDelta(this.sessionId, delta), deltaIntervalMs, clock);
     const abort = new AbortController();
     const task: RunningModel = { start: init.start, answer: undefined, abort, claim: deltas.open };
     this.running = task;
@@ -126,7 +128,7 @@ class SessionTasks implements Tasks {
     if (this.isProvisioning) return;
     this.isProvisioning = true;
     const session = { id: this.sessionId, state, epoch, signal: this.gone.signal };
-    provisionHand(this.ports.sandboxes, this.ports.pass, session).then(
+    provisionHand(this.ports, session).then(
       (event) => this.push({ type: "facts", key: "provision", events: [event] }),
       (error: unknown) => this.failed("provision", error),
     );
@@ -154,10 +156,10 @@ class SessionTasks implements Tasks {
   private start(call: Call, epoch: number, mode: "start" | "follow"): AbortController | undefined {
     const { progress } = call;
     if (progress.at !== "dispatched" || this.operations.has(call.id)) return undefined;
-    const { sandboxes, pass, limits } = this.ports;
+    const { limits } = this.ports;
     const cancel = new AbortController();
     this.operations.set(call.id, cancel);
-    runOperation(sandboxes, pass, {
+    runOperation(this.ports, {
       call,
       handId: progress.handId,
       epoch,

@@ -1,4 +1,5 @@
 import type { State } from "@manyhands/core";
+import type { Clock } from "@manyhands/kit";
 import type { StoredEvent } from "./session-log.ts";
 import type { SessionTail } from "./session-tail.ts";
 
@@ -23,14 +24,14 @@ const maxSessions = 256;
 const maxEventsPerSession = 4_000;
 
 /** A cache bounded in number, size and time. What leaves it unused stops listening. */
-export function createWarmSessions(keepMs: number): WarmSessions {
+export function createWarmSessions(keepMs: number, clock: Pick<Clock, "nowMs">): WarmSessions {
   const kept = new Map<string, { session: WarmSession; untilMs: number }>();
   const drop = (sessionId: string) => {
     kept.get(sessionId)?.session.tail.close();
     kept.delete(sessionId);
   };
   const forgetOld = () => {
-    for (const [id, entry] of kept) if (entry.untilMs <= performance.now()) drop(id);
+    for (const [id, entry] of kept) if (entry.untilMs <= clock.nowMs()) drop(id);
   };
   const timer = setInterval(forgetOld, Math.max(1_000, keepMs));
   timer.unref();
@@ -48,7 +49,7 @@ export function createWarmSessions(keepMs: number): WarmSessions {
       }
       const [oldest] = kept.keys();
       if (kept.size >= maxSessions && oldest !== undefined) drop(oldest);
-      kept.set(sessionId, { session, untilMs: performance.now() + keepMs });
+      kept.set(sessionId, { session, untilMs: clock.nowMs() + keepMs });
     },
     close() {
       clearInterval(timer);
