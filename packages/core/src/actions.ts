@@ -7,6 +7,21 @@ export type EventDraft<T extends EventType = EventType> = T extends EventType
   ? { type: T; session_thread_id?: string } & EventPayloads[T]
   : never;
 
+/** Ask the model. What is left out is the agent's own. */
+export interface ModelCallAction {
+  readonly type: "callModel";
+  /** The model is shown the log below this position. */
+  readonly contextPosition: number;
+  /** 1 for the first try. */
+  readonly attempt: number;
+  /** Id of a dead brain's request to close first. */
+  readonly closes?: string;
+  /** `compaction` asks for a summary instead of an answer. */
+  readonly purpose?: "compaction";
+  /** Another model than the agent's. */
+  readonly model?: string;
+}
+
 /** The next step. */
 export type Action =
   /** Nothing to do: let go of the session. */
@@ -15,8 +30,7 @@ export type Action =
   | { readonly type: "wait"; readonly untilMs?: number }
   /** Write events; the shell may put several such steps into one frame. */
   | { readonly type: "append"; readonly events: readonly EventDraft[] }
-  /** Ask the model, shown the log below `contextPosition`. `closes` is a request of a dead brain to close first. */
-  | { readonly type: "callModel"; readonly contextPosition: number; readonly attempt: number; readonly closes?: string }
+  | ModelCallAction
   /** Make a hand. */
   | { readonly type: "provision"; readonly calls: readonly Call[] }
   /** Start operations that this brain dispatched, and follow those that a dead brain did. */

@@ -1,4 +1,5 @@
 /** What the brain needs of a session's frozen configuration, read leniently: a stored session must always fold. */
+import { type ContextStrategy, contextOf, defaultContext } from "./context/strategy.ts";
 import type { Json, JsonObject } from "./events.ts";
 
 /** How a tool use is judged before it may run. */
@@ -8,6 +9,8 @@ export type PermissionPolicy = "always_allow" | "always_ask" | "auto";
 export interface ToolSetting {
   readonly enabled: boolean;
   readonly policy: PermissionPolicy;
+  /** What else its configuration says, for instance `allowed_domains` of web_fetch; absent when nothing. */
+  readonly options?: JsonObject;
 }
 
 /** A set of tools with defaults and exceptions by tool name. */
@@ -34,6 +37,8 @@ export interface AgentConfig {
   readonly toolset?: Toolset;
   readonly mcp: ReadonlyMap<string, Toolset>;
   readonly custom: readonly CustomTool[];
+  /** Which part of the log the model is shown; a setting of the session, not of the agent's snapshot. */
+  readonly context: ContextStrategy;
 }
 
 const efforts: readonly string[] = ["low", "medium", "high", "xhigh", "max"] satisfies Effort[];
@@ -53,7 +58,13 @@ export function parseAgent(snapshot: Json): AgentConfig {
     ...(toolset === undefined ? {} : { toolset: parseToolset(toolset, "always_allow") }),
     mcp: new Map(mcp.map((set) => [stringOf(set.mcp_server_name), parseToolset(set, "always_ask")])),
     custom: tools.filter((tool) => tool.type === "custom").map(parseCustomTool),
+    context: defaultContext,
   };
+}
+
+/** The agent as a session with these settings runs it. */
+export function withSettings(agent: AgentConfig, settings: Readonly<Record<string, string>>): AgentConfig {
+  return { ...agent, context: contextOf(settings) };
 }
 
 function parseToolset(set: JsonObject, policy: PermissionPolicy): Toolset {
@@ -66,9 +77,10 @@ function parseToolset(set: JsonObject, policy: PermissionPolicy): Toolset {
 }
 
 function parseSetting(config: JsonObject, fallback: ToolSetting): ToolSetting {
-  const enabled = config.enabled;
-  const policy = stringOf(objectOf(config.permission_policy ?? null).type);
+  const { name: _, type: __, enabled, permission_policy, ...options } = config;
+  const policy = stringOf(objectOf(permission_policy ?? null).type);
   return {
+    ...(Object.keys(options).length === 0 ? {} : { options }),
     enabled: typeof enabled === "boolean" ? enabled : fallback.enabled,
     policy: policy === "always_allow" || policy === "always_ask" || policy === "auto" ? policy : fallback.policy,
   };

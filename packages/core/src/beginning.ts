@@ -1,6 +1,9 @@
 /** How a session's state begins: anew, as a fork of a living one, or as the fork of a closed one. */
-import { listOf, objectOf, parseAgent } from "./agent-config.ts";
+import { listOf, objectOf, parseAgent, withSettings } from "./agent-config.ts";
+import { parseBudget } from "./budget.ts";
+import { emptyWindow } from "./context/window-state.ts";
 import type { EventOf } from "./events.ts";
+import { settingsOf } from "./settings.ts";
 import type { Call, LivingState } from "./state.ts";
 
 /** The state after the first event of all. */
@@ -14,6 +17,7 @@ export function born(event: EventOf<"session.created" | "session.forked">): Livi
     inbox: [],
     iterations: 0,
     toolCalls: 0,
+    window: emptyWindow,
   };
 }
 
@@ -24,9 +28,14 @@ export function reborn(epoch: number, event: EventOf<"session.forked">): LivingS
 
 /** What a session begins with, anew or as a fork. */
 function beginning(event: EventOf<"session.created" | "session.forked">) {
+  const settings = settingsOf(event.metadata);
+  const budget = parseBudget(event.budget);
   return {
     harnessKind: event.harness_kind,
-    agent: parseAgent(event.agent),
+    agent: withSettings(parseAgent(event.agent), settings),
+    settings,
+    ...(budget === undefined ? {} : { budget }),
+    usageByModel: {},
     environment: objectOf(event.environment),
     resources: listOf(event.resources).map(objectOf),
     handsMade: 0,
@@ -43,7 +52,8 @@ function beginning(event: EventOf<"session.created" | "session.forked">) {
 
 /** A fork goes on where the shared history ends, idle, with its own setup and nothing of the origin's that runs. */
 export function forked(state: LivingState, event: EventOf<"session.forked">): LivingState {
-  const begun = { ...withoutHand(state), ...beginning(event), epoch: Math.max(state.epoch, event.epoch) };
+  const { budget: _, ...own } = withoutHand(state);
+  const begun = { ...own, ...beginning(event), epoch: Math.max(state.epoch, event.epoch) };
   if (begun.phase === "resting") return begun;
   const calls = begun.calls.map(leaveBehind);
   return begun.phase === "acting"

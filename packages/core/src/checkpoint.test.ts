@@ -118,13 +118,19 @@ describe("a checkpoint", () => {
     // When this fails because State or evolve changed: raise foldVersion, then write what is expected anew.
     const state = fold(stored([created(), said("a")]));
     if (state.phase !== "resting") throw new Error("not born");
-    expect(foldVersion).toBe(1);
+    expect(foldVersion).toBe(2);
     expect(checkpointDraft(state)).toMatchInlineSnapshot(`
       {
-        "fold_version": 1,
+        "fold_version": 2,
         "state": {
           "activeMs": 0,
           "agent": {
+            "context": {
+              "keep_requests": 4,
+              "recall": false,
+              "trigger_tokens": 0,
+              "type": "compaction",
+            },
             "custom": [
               {
                 "description": "Looks up.",
@@ -188,6 +194,7 @@ describe("a checkpoint", () => {
           "resources": [],
           "runningSince": 1700000001000,
           "saidRunning": false,
+          "settings": {},
           "status": "running",
           "toolCalls": 0,
           "usage": {
@@ -196,7 +203,14 @@ describe("a checkpoint", () => {
             "input_tokens": 0,
             "output_tokens": 0,
           },
+          "usageByModel": {},
           "wakes": 0,
+          "window": {
+            "compactions": 0,
+            "cutPoints": [],
+            "overflows": 0,
+            "tokens": 0,
+          },
         },
         "type": "context.checkpointed",
         "up_to_position": 2,

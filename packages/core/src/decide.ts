@@ -14,10 +14,13 @@
  * H6 Limits are data passed in.
  */
 import type { Action, EventDraft } from "./actions.ts";
+import { budgetState } from "./budget.ts";
+import { shrink } from "./context/shrink.ts";
 import type { StopReason } from "./events.ts";
 import type { Limits } from "./limits.ts";
 import { abandonedDraft, deniedDraft, forkedWhileRunning, interruptedBeforeRun, resultDraft } from "./recovery.ts";
 import type { Acting, Asking, Call, LivingState, State } from "./state.ts";
+import { isServerTool } from "./tool-definitions.ts";
 
 /** Everything a decision depends on. */
 export interface View {
@@ -48,7 +51,7 @@ function ladder(view: View, state: LivingState): Action {
     case "asking":
       return ask(view, state);
     case "resting":
-      if (state.inbox.length > 0) return callModel(state, 1);
+      if (state.inbox.length > 0) return request(view, state, 1);
       if (state.status !== "idle") return idle(view, state, { type: endOf(state.lastStop) });
       return { type: "rest" };
     default: {
@@ -67,6 +70,8 @@ function act(view: View, state: Acting): Action {
   const beyond = state.calls.filter((call) => isOpen(call) && isBeyondLimit(call, view.limits));
   if (beyond.length > 0) return append(...beyond.map((call) => beyondLimitDraft(call, view.limits)));
   const ready = state.calls.filter(isReady).slice(0, freeSlots(view, state));
+  const outside = ready.filter((call) => !needsHand(call));
+  if (outside.length > 0) return dispatch(outside, "");
   if (ready.length > 0 && state.hand !== undefined) return dispatch(ready, state.hand.id);
   if (ready.length > 0 && !view.inFlight.has("provision")) return { type: "provision", calls: ready };
   const idleOperations = state.calls.filter((call) => isDispatched(call) && !view.inFlight.has(call.id));
@@ -91,7 +96,33 @@ function ask(view: View, state: Asking): Action {
     const message = `The turn reached its limit of ${view.limits.toolCallsPerTurn} tool uses.`;
     return giveUp(view, state, "tool_use_limit_reached_error", message);
   }
-  return callModel(state, state.failures + 1, state.request?.id);
+  if (view.now - state.runningSince > view.limits.turnMs) {
+    const message = `The turn reached its limit of ${view.limits.turnMs / 1_000} seconds.`;
+    return giveUp(view, state, "tool_use_limit_reached_error", message);
+  }
+  return request(view, state, state.failures + 1, state.request?.id);
+}
+
+/** A model request, unless the budget forbids it or the context has to be shortened first. */
+function request(view: View, state: LivingState, attempt: number, closes?: string): Action {
+  const budget = budgetState(state.budget, state.usageByModel, state.agent.model, view.limits.prices);
+  if (budget.type === "unpriced") {
+    const message = `No list price is configured for ${budget.model}, so the session's cost budget cannot be held.`;
+    return giveUp(view, state, "billing_error", message);
+  }
+  if (budget.type === "reached") return stopAtBudget(view, state, closes);
+  const shorter = shrink(state);
+  if (shorter?.type === "cannotShrink") return giveUp(view, state, "compaction_limit_reached_error", shorter.message);
+  return shorter ?? callModel(state, attempt, closes);
+}
+
+/** Nothing more is asked; the turn stands where it is until the budget is raised, or an interrupt ends it. */
+function stopAtBudget(view: View, state: LivingState, closes: string | undefined): Action {
+  if (state.status === "idle") return { type: "rest" };
+  return append(
+    ...(closes === undefined ? [] : [closedRequest(closes)]),
+    ...idleDrafts(view, state, { type: "budget_reached" }),
+  );
 }
 
 /** The user interrupted: stop what runs, answer what is open, end the turn. */
@@ -159,13 +190,13 @@ function idleDrafts(view: View, state: LivingState, reason: StopReason): EventDr
 }
 
 /** The end of a model request that no answer will come for. */
-export function closedRequest(startId: string): EventDraft<"span.model_request_end"> {
+export function closedRequest(startId: string, stopReason = ""): EventDraft<"span.model_request_end"> {
   return {
     type: "span.model_request_end",
     model_request_start_id: startId,
     is_error: true,
     model_usage: { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 },
-    stop_reason: "",
+    stop_reason: stopReason,
     time_to_first_token_ms: 0,
   };
 }
@@ -198,6 +229,11 @@ function isOpen(call: Call): boolean {
 
 function isReady(call: Call): boolean {
   return call.progress.at === "ready";
+}
+
+/** Tools that the platform runs itself need no hand. */
+function needsHand(call: Call): boolean {
+  return call.kind === "agent" && !isServerTool(call.name);
 }
 
 function isRefused(call: Call): boolean {

@@ -2,11 +2,14 @@
  * The fold: events → state. Total and deterministic (H1) — every event in every state gives a state, unknown events and
  * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
  */
-import { objectOf, parseAgent } from "./agent-config.ts";
+import { objectOf, parseAgent, withSettings } from "./agent-config.ts";
 import { born, forked, reborn, withoutHand } from "./beginning.ts";
+import { parseBudget } from "./budget.ts";
+import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
+import { changedSettings } from "./settings.ts";
 import {
   type Acting,
   type Asking,
@@ -87,11 +90,9 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
         ? { ...state, exhausted: true }
         : state;
     case "session.updated":
-      return {
-        ...state,
-        ...(event.agent === undefined ? {} : { agent: parseAgent(event.agent) }),
-        resources: withoutResources(state.resources, event.removed_resource_ids),
-      };
+      return update(state, event);
+    case "agent.thread_context_compacted":
+      return { ...state, window: compacted(state.window, event.to_position) };
     case "session.forked":
       return forked(state, event);
     case "session.harness_changed":
@@ -112,6 +113,20 @@ function becomeRunning(state: LivingState, at: number): LivingState {
 /** Between turns, what was asked before the interrupt is the turn it ends; otherwise queued input stays queued. */
 function interrupt(state: LivingState): LivingState {
   return { ...state, interrupted: true, inbox: state.phase === "resting" ? [] : state.inbox };
+}
+
+function update(state: LivingState, event: EventOf<"session.updated">): LivingState {
+  const settings = changedSettings(state.settings, event.metadata);
+  const agent = event.agent === undefined ? state.agent : parseAgent(event.agent);
+  const { budget: before, ...rest } = state;
+  const budget = event.budget === undefined ? before : parseBudget(event.budget);
+  return {
+    ...rest,
+    ...(budget === undefined ? {} : { budget }),
+    settings,
+    agent: withSettings(agent, settings),
+    resources: withoutResources(state.resources, event.removed_resource_ids),
+  };
 }
 
 function confirm(state: LivingState, event: EventOf<"user.tool_confirmation">): LivingState {
@@ -159,8 +174,11 @@ function answer(state: LivingState, id: string, only?: "client" | "worker"): Liv
 }
 
 function startRequest(state: LivingState, event: EventOf<"span.model_request_start">): LivingState {
-  const request = { id: event.id, epoch: event.epoch };
-  const inbox = state.inbox.filter((position) => position >= event.context_position);
+  const { id, epoch, model, context_position: contextPosition, purpose } = event;
+  const request = { id, epoch, model, contextPosition, ...(purpose === undefined ? {} : { purpose }) };
+  // A summary is made of what lies behind; it answers no one.
+  const isSummary = purpose !== undefined;
+  const inbox = isSummary ? state.inbox : state.inbox.filter((position) => position >= contextPosition);
   if (state.phase === "acting") return state; // a request cannot start while tool uses are open
   const base = state.phase === "asking" ? state : asking(state);
   return { ...base, inbox, request, retryAtMs: 0, calls: [] };
@@ -169,7 +187,13 @@ function startRequest(state: LivingState, event: EventOf<"span.model_request_sta
 function endRequest(state: LivingState, event: EventOf<"span.model_request_end">): LivingState {
   const counted = { ...state, usage: addUsage(state.usage, event.model_usage) };
   if (counted.phase !== "asking" || counted.request?.id !== event.model_request_start_id) return counted;
-  const { request: _, ...rest } = counted;
+  const { request, ...open } = counted;
+  const usageByModel = addUsageOf(open.usageByModel, request.model, event.model_usage);
+  if (request.purpose !== undefined) {
+    const progress = event.is_error ? {} : { failures: 0, wakes: 0 };
+    return { ...open, ...progress, usageByModel, window: overflowed(open.window, event) };
+  }
+  const rest = { ...open, usageByModel, window: requestEnded(open.window, event, request.contextPosition) };
   if (rest.calls.length > 0) return acting({ ...rest, iterations: rest.iterations + 1, wakes: 0 }, rest.calls);
   if (event.is_error) return rest;
   const done = { ...rest, iterations: rest.iterations + 1, wakes: 0 };
@@ -205,7 +229,8 @@ function becomeIdle(state: LivingState, event: EventOf<"session.status_idle">): 
     activeMs: state.activeMs + ran,
     wakes: 0,
   };
-  if (event.stop_reason.type === "requires_action") return idle;
+  // Neither is over: the client's answers, or a raised budget, let the same turn go on.
+  if (event.stop_reason.type === "requires_action" || event.stop_reason.type === "budget_reached") return idle;
   const flushed = event.stop_reason.type === "retries_exhausted" ? [] : idle.inbox;
   return resting({ ...idle, inbox: flushed, iterations: 0, toolCalls: 0 }, "");
 }
@@ -259,6 +284,15 @@ function living(state: LivingState) {
       return never;
     }
   }
+}
+
+function addUsageOf(
+  sums: Readonly<Record<string, ModelUsage>>,
+  model: string,
+  usage: ModelUsage | undefined,
+): Readonly<Record<string, ModelUsage>> {
+  const none = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+  return { ...sums, [model]: addUsage(sums[model] ?? none, usage) };
 }
 
 function addUsage(sum: ModelUsage, usage: ModelUsage | undefined): ModelUsage {

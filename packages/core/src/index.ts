@@ -1,8 +1,12 @@
 /** Pure core: events, fold, decide, transcript. No I/O, clock, randomness or environment. */
 export * from "./actions.ts";
 export * from "./agent-config.ts";
+export * from "./budget.ts";
 export * from "./checkpoint.ts";
 export * from "./content.ts";
+export * from "./context/recall.ts";
+export * from "./context/strategy.ts";
+export * from "./context/window-state.ts";
 export * from "./decide.ts";
 export * from "./events.ts";
 export * from "./evolve.ts";
@@ -12,6 +16,7 @@ export * from "./limits.ts";
 export * from "./model-response.ts";
 export * from "./needs-brain.ts";
 export * from "./recovery.ts";
+export * from "./settings.ts";
 export * from "./state.ts";
 export * from "./tool-definitions.ts";
 export * from "./tool-policy.ts";

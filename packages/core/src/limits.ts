@@ -2,6 +2,9 @@
  * Limits of a turn, as data: `decide` gets them passed in, so that the same log and the same limits always give the
  * same action (invariant H6).
  */
+import type { PriceTable } from "./budget.ts";
+
+/** Every bound of a turn and of a session. */
 export interface Limits {
   /** Model requests in one turn, failed ones not counted. */
   readonly iterationsPerTurn: number;
@@ -23,11 +26,18 @@ export interface Limits {
   readonly modelBackoffMs: number;
   /** Longest pause between two tries, in milliseconds, also when the provider asks for more. */
   readonly modelBackoffMaxMs: number;
+  /** Longest time a turn may run before a model request is refused, in milliseconds; waiting for the client is free. */
+  readonly turnMs: number;
+  /** List prices that cost budgets are held against; a cost budget for a model without one stops before its request. */
+  readonly prices: PriceTable;
   /** Tokens one model response may have. */
   readonly maxOutputTokens: number;
   /** How often brains may take a session without any progress before the turn ends: a session that kills its brains. */
   readonly wakesWithoutProgress: number;
 }
+
+/** The limits that are plain numbers. */
+export type NumericLimit = Exclude<keyof Limits, "prices">;
 
 /** What applies unless the configuration says otherwise. */
 export const defaultLimits: Limits = {
@@ -41,6 +51,8 @@ export const defaultLimits: Limits = {
   modelAttempts: 6,
   modelBackoffMs: 500,
   modelBackoffMaxMs: 60_000,
+  turnMs: 24 * 3_600_000,
+  prices: {},
   maxOutputTokens: 32_000,
   wakesWithoutProgress: 25,
 };

@@ -1,6 +1,7 @@
 /** A finished or failed model request → the events that record it, in one frame. */
 import type { EventDraft } from "./actions.ts";
 import type { AgentConfig } from "./agent-config.ts";
+import { contextOverflow } from "./context/window-state.ts";
 import { closedRequest } from "./decide.ts";
 import type { ModelUsage, NewEvent } from "./events.ts";
 import { type Limits, modelBackoffMs } from "./limits.ts";
@@ -38,14 +39,7 @@ export function responseEvents(
   const { blocks, notes } = runnableBlocks(response, limits);
   return [
     ...contentEvents(agent, blocks),
-    {
-      type: "span.model_request_end",
-      model_request_start_id: startId,
-      is_error: false,
-      model_usage: response.usage,
-      stop_reason: response.stopReason,
-      time_to_first_token_ms: response.timeToFirstTokenMs,
-    },
+    requestEnd(startId, response),
     ...notes.map(
       (note): EventDraft => ({
         type: "session.error",
@@ -53,6 +47,33 @@ export function responseEvents(
       }),
     ),
   ];
+}
+
+/**
+ * The events of a summary: it stands for the log below `toPosition` from here on. Only its text counts. Without any it
+ * is no summary: undefined, and the request counts as failed.
+ */
+export function summaryEvents(startId: string, toPosition: number, response: ModelResponse): Recorded[] | undefined {
+  const summary = response.blocks
+    .flatMap((block) => (block.type === "text" ? [block.text] : []))
+    .join("\n")
+    .trim();
+  if (summary === "") return undefined;
+  return [
+    { type: "agent.thread_context_compacted", from_position: 0, to_position: toPosition, summary },
+    requestEnd(startId, response),
+  ];
+}
+
+function requestEnd(startId: string, response: ModelResponse): EventDraft<"span.model_request_end"> {
+  return {
+    type: "span.model_request_end",
+    model_request_start_id: startId,
+    is_error: false,
+    model_usage: response.usage,
+    stop_reason: response.stopReason,
+    time_to_first_token_ms: response.timeToFirstTokenMs,
+  };
 }
 
 function runnableBlocks(response: ModelResponse, limits: Limits) {
@@ -109,7 +130,7 @@ function contentEvent(agent: AgentConfig, block: ResponseBlock): NewEvent {
 
 /** Why a model request failed. */
 export interface ModelFailure {
-  readonly kind: "overloaded" | "rateLimited" | "server" | "network" | "refused" | "billing";
+  readonly kind: "overloaded" | "rateLimited" | "server" | "network" | "refused" | "billing" | "contextOverflow";
   /** For people; never with a secret. */
   readonly message: string;
   /** What the provider asked for, in milliseconds. */
@@ -123,13 +144,23 @@ const errorTypes: Record<ModelFailure["kind"], string> = {
   network: "model_request_failed_error",
   refused: "model_request_failed_error",
   billing: "billing_error",
+  contextOverflow: "model_request_failed_error",
 };
 
 /**
  * The events of a failed try (1 for the first): the request is closed, the error said, and either the next try is
- * announced or the turn is given up. A transient error never ends the session.
+ * announced or the turn is given up. A transient error never ends the session. A request that was too long is not
+ * repeated: the next decision shortens the context, or gives up.
  */
 export function failureEvents(startId: string, failure: ModelFailure, attempt: number, limits: Limits): EventDraft[] {
+  if (failure.kind === "contextOverflow") {
+    const error = {
+      type: errorTypes[failure.kind],
+      message: failure.message,
+      retry_status: { type: "retrying" as const },
+    };
+    return [closedRequest(startId, contextOverflow), { type: "session.error", error }];
+  }
   const isFinal = failure.kind === "refused" || failure.kind === "billing" || attempt >= limits.modelAttempts;
   const error: EventDraft = {
     type: "session.error",

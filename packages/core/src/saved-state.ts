@@ -40,6 +40,10 @@ const maybe =
   (check: Check): Check =>
   (value) =>
     value === undefined || check(value);
+const mapOf =
+  (value: Check): Check =>
+  (found) =>
+    isRecord(found) && Object.values(found).every(value);
 const fields =
   (checks: Readonly<Record<string, Check>>): Check =>
   (value) =>
@@ -54,6 +58,14 @@ const agent = fields({
   toolset: maybe(toolset),
   mcp: list(pair(toolset)),
   custom: list(fields({ name: text, description: text, inputSchema: object })),
+  context: fields({ type: oneOf("full", "window", "clear_tool_results", "compaction", "reset"), recall: flag }),
+});
+
+const usage = fields({
+  input_tokens: count,
+  output_tokens: count,
+  cache_read_input_tokens: count,
+  cache_creation_input_tokens: count,
 });
 
 const progresses: Readonly<Record<string, Check>> = {
@@ -90,12 +102,11 @@ const living = fields({
   announced: list(text),
   runningSince: count,
   activeMs: count,
-  usage: fields({
-    input_tokens: count,
-    output_tokens: count,
-    cache_read_input_tokens: count,
-    cache_creation_input_tokens: count,
-  }),
+  settings: mapOf(text),
+  budget: maybe(fields({ maxTokens: maybe(count), maxCents: maybe(count) })),
+  usage,
+  usageByModel: mapOf(usage),
+  window: fields({ tokens: count, overflows: count, compactions: count, cutPoints: list(count) }),
   iterations: count,
   toolCalls: count,
   wakes: count,
@@ -104,7 +115,7 @@ const living = fields({
 const phases: Readonly<Record<string, Check>> = {
   resting: fields({ lastStop: oneOf("", "end_turn", "max_tokens", "refusal") }),
   asking: fields({
-    request: maybe(fields({ id: text, epoch: count })),
+    request: maybe(fields({ id: text, epoch: count, model: text, contextPosition: count, purpose: maybe(text) })),
     failures: count,
     retryAtMs: count,
     exhausted: flag,

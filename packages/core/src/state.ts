@@ -1,5 +1,7 @@
 /** What a session's log folds into: only what `decide` needs, a union tagged by phase. */
 import type { AgentConfig } from "./agent-config.ts";
+import type { Budget } from "./budget.ts";
+import type { WindowState } from "./context/window-state.ts";
 import type { JsonObject, ModelUsage } from "./events.ts";
 
 /** The hand the session has now. */
@@ -36,6 +38,11 @@ export interface OpenRequest {
   readonly id: string;
   /** Epoch of the brain that asked. */
   readonly epoch: number;
+  readonly model: string;
+  /** What the model was shown: the log below this position. */
+  readonly contextPosition: number;
+  /** `compaction` for a summary; absent for the conversation itself. */
+  readonly purpose?: string;
 }
 
 /** Why the last finished model response stopped; empty before the first one of a turn. */
@@ -49,6 +56,10 @@ interface Living {
   readonly epoch: number;
   readonly harnessKind: string;
   readonly agent: AgentConfig;
+  /** The session's metadata under `manyhands.`: what its harness and context strategy are set to. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** What the session may use in all; absent when it has no budget. */
+  readonly budget?: Budget;
   readonly environment: JsonObject;
   readonly resources: readonly JsonObject[];
   readonly hand?: KnownHand;
@@ -69,6 +80,9 @@ interface Living {
   /** Milliseconds it was running before that. */
   readonly activeMs: number;
   readonly usage: ModelUsage;
+  /** The same by model, which cost depends on. */
+  readonly usageByModel: Readonly<Record<string, ModelUsage>>;
+  readonly window: WindowState;
   /** Finished model responses and tool uses of this turn. */
   readonly iterations: number;
   readonly toolCalls: number;

@@ -87,6 +87,47 @@ export const handTools: readonly ToolDefinition[] = [
   },
 ];
 
+/** The tools of the built-in set that the platform runs itself: they need no hand. */
+export const webTools: readonly ToolDefinition[] = [
+  {
+    name: "web_fetch",
+    description:
+      "Fetches a web page or text document by its URL and returns its text. Follows redirects. Only hosts that this agent and its environment allow can be reached.",
+    input_schema: input({ url: path("The address, http or https.") }, ["url"]),
+  },
+  {
+    name: "web_search",
+    description: "Searches the web and returns titles, addresses and excerpts of the best results.",
+    input_schema: input({ query: path("What to look for.") }, ["query"]),
+  },
+];
+
+/** Lets the model read its own log; offered by context strategies. */
+export const recallTool: ToolDefinition = {
+  name: "recall",
+  description:
+    "Looks things up in the log of this session, which keeps everything that was ever said and done in it, also what is no longer shown to you. Filter by position, event type or text; every filter is optional. Returns matching events, oldest first, each with its position.",
+  input_schema: input({
+    from: { type: "integer", minimum: 0, description: "First position to look at." },
+    to: { type: "integer", minimum: 0, description: "Position after the last one to look at." },
+    types: {
+      type: "array",
+      items: { type: "string" },
+      description: "Event types, for instance user.message, agent.message, agent.tool_use, agent.tool_result.",
+    },
+    text: { type: "string", description: "Only events that contain this text; letter case does not matter." },
+    newest_first: { type: "boolean", description: "Looks from the end backwards, for the latest matches." },
+    limit: { type: "integer", minimum: 1, maximum: 200, description: "Most events to return; 20 when left out." },
+  }),
+};
+
+const serverToolNames: ReadonlySet<string> = new Set([...webTools, recallTool].map((tool) => tool.name));
+
+/** True for tools that the platform runs itself, outside any hand. They only read, so they may be repeated. */
+export function isServerTool(name: string): boolean {
+  return serverToolNames.has(name);
+}
+
 const handToolNames: ReadonlySet<string> = new Set(handTools.map((tool) => tool.name));
 
 /** True for the built-in tools that run in a hand. */
@@ -101,7 +142,10 @@ export function isHandTool(name: string): boolean {
 export function toolDefinitions(agent: AgentConfig): ToolDefinition[] {
   const { toolset } = agent;
   const builtIn =
-    toolset === undefined ? [] : handTools.filter((tool) => (toolset.exceptions.get(tool.name) ?? toolset).enabled);
+    toolset === undefined
+      ? []
+      : [...handTools, ...webTools].filter((tool) => (toolset.exceptions.get(tool.name) ?? toolset).enabled);
+  if (agent.context.recall) builtIn.push(recallTool);
   const taken = new Set(builtIn.map((tool) => tool.name));
   const custom: ToolDefinition[] = [];
   for (const tool of agent.custom) {

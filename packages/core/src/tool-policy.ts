@@ -5,7 +5,7 @@
  */
 import type { AgentConfig, PermissionPolicy, Toolset } from "./agent-config.ts";
 import type { EvaluatedPermission, JsonObject, NewEvent } from "./events.ts";
-import { isHandTool } from "./tool-definitions.ts";
+import { isHandTool, isServerTool, recallTool } from "./tool-definitions.ts";
 
 /** The judgement of one tool use. `policy` is absent when it was refused before any policy. */
 export type ToolVerdict =
@@ -40,7 +40,9 @@ export function mcpToolName(server: string, tool: string): string {
 /** Judges a tool use. `auto` asks, because there is no classifier yet that could tell. */
 export function judgeTool(agent: AgentConfig, name: string): ToolVerdict {
   const set = agent.toolset;
-  if (set !== undefined && isHandTool(name) && settingOf(set, name).enabled) {
+  if (name === recallTool.name && agent.context.recall) return { kind: "agent", permission: "allow" };
+  const isBuiltIn = isHandTool(name) || (isServerTool(name) && name !== recallTool.name);
+  if (set !== undefined && isBuiltIn && settingOf(set, name).enabled) {
     return { kind: "agent", ...permissionOf(set, name) };
   }
   if (agent.custom.some((tool) => tool.name === name)) return { kind: "custom" };

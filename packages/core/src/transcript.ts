@@ -7,10 +7,14 @@
  *    order of the uses. One that the log lacks is filled in with words that say so; a dangling use cannot be built.
  * T3 User and assistant turns alternate; system turns stand after the user turn they came with.
  * T4 Thinking goes back unchanged with its signature; a response of thinking alone is left out.
+ * T5 What of the log is shown at all is the context strategy's choice (context/cut.ts): a pure function of the same log.
  */
 import type { AgentConfig, Effort } from "./agent-config.ts";
 import { objectOf, stringOf } from "./agent-config.ts";
 import type { ContentBlock } from "./content.ts";
+import { clearedResult, openingText, summaryRequest } from "./context/context-words.ts";
+import { type Cut, cutOf, droppedInSteps } from "./context/cut.ts";
+import { type ContextStrategy, defaultContext } from "./context/strategy.ts";
 import {
   type EventOf,
   isUnknownEvent,
@@ -19,7 +23,7 @@ import {
   type SessionEvent,
   type UnknownEvent,
 } from "./events.ts";
-import { type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
+import { recallTool, type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
 import { mcpToolName } from "./tool-policy.ts";
 
 /** Marks the end of a prefix that the provider may cache. */
@@ -58,13 +62,34 @@ export interface TranscriptOptions {
 const mark = { cache_control: { type: "ephemeral" as const } };
 const lost = "No result of this call was recorded. It may have run; verify before you repeat it.";
 
-/** The request that shows the model the log below `contextPosition`. */
+/** The request that shows the model the log below `contextPosition`, as far as the agent's strategy lets it. */
 export function buildModelRequest(
-  events: Iterable<SessionEvent | UnknownEvent>,
+  events: readonly (SessionEvent | UnknownEvent)[],
   options: TranscriptOptions,
 ): ModelRequest {
+  return requestOf(options, buildTurns(events, options.contextPosition, options.agent.context));
+}
+
+/**
+ * The request that asks the model to summarise the log below `contextPosition`: the conversation as it was, so that it
+ * is read from the provider's cache, and the instruction behind it.
+ */
+export function buildSummaryRequest(
+  events: readonly (SessionEvent | UnknownEvent)[],
+  options: TranscriptOptions,
+): ModelRequest {
+  const turns = buildTurns(events, options.contextPosition, options.agent.context);
+  const instruction: ModelBlock = { type: "text", text: summaryRequest };
+  const last = turns.at(-1);
+  if (last?.role === "user") last.content.push(instruction);
+  else turns.push({ role: "user", content: [instruction] });
+  return requestOf(options, turns);
+}
+
+function requestOf(options: TranscriptOptions, turns: ModelTurn[]): ModelRequest {
   const { agent } = options;
   const tools = toolDefinitions(agent);
+  if (!tools.some((tool) => tool.name === recallTool.name) && usesRecall(turns)) tools.push(recallTool);
   const isThinking = thinksAdaptively(agent.model);
   return {
     model: agent.model,
@@ -76,22 +101,65 @@ export function buildModelRequest(
     ...(tools.length === 0
       ? {}
       : { tools: tools.map((tool, at) => (at === tools.length - 1 ? { ...tool, ...mark } : tool)) }),
-    messages: withCacheMark(buildTurns(events, options.contextPosition)),
+    messages: withCacheMarks(turns),
   };
 }
 
+/** A tool that the shown history uses must be defined, also after the strategy that offered it was changed. */
+function usesRecall(turns: readonly ModelTurn[]): boolean {
+  return turns.some((turn) => turn.content.some((one) => one.type === "tool_use" && one.name === recallTool.name));
+}
+
 /** The turns alone. */
-export function buildTurns(events: Iterable<SessionEvent | UnknownEvent>, contextPosition: number): ModelTurn[] {
-  const writer = new TurnWriter();
+export function buildTurns(
+  events: readonly (SessionEvent | UnknownEvent)[],
+  contextPosition: number,
+  strategy: ContextStrategy = defaultContext,
+): ModelTurn[] {
+  const cut = cutOf(events, contextPosition, strategy);
+  const writer = new TurnWriter(resultsToClear(events, contextPosition, strategy));
+  if (cut !== undefined) writer.open(cut, strategy.recall);
   for (const event of events) {
     if (event.position >= contextPosition) break;
-    if (!isUnknownEvent(event)) writer.add(event);
+    if (event.position >= (cut?.position ?? 0) && !isUnknownEvent(event)) writer.add(event);
   }
   writer.endUserTurn(contextPosition);
   return writer.finish();
 }
 
+/** Ids of the tool uses whose results are emptied. */
+function resultsToClear(
+  events: readonly (SessionEvent | UnknownEvent)[],
+  contextPosition: number,
+  strategy: ContextStrategy,
+): ReadonlySet<string> {
+  if (strategy.type !== "clear_tool_results") return new Set();
+  const ids: string[] = [];
+  for (const event of events) {
+    if (event.position >= contextPosition) break;
+    const id = isUnknownEvent(event) ? undefined : answeredUse(event);
+    if (id !== undefined) ids.push(id);
+  }
+  const { keep_results: keep } = strategy;
+  return new Set(ids.slice(0, droppedInSteps(ids.length, keep, keep)));
+}
+
+function answeredUse(event: SessionEvent): string | undefined {
+  switch (event.type) {
+    case "agent.tool_result":
+    case "user.tool_result":
+      return event.tool_use_id;
+    case "agent.mcp_tool_result":
+      return event.mcp_tool_use_id;
+    case "user.custom_tool_result":
+      return event.custom_tool_use_id;
+    default:
+      return undefined;
+  }
+}
+
 type Input = EventOf<"user.message" | "user.define_outcome" | "system.message">;
+type Answer = { content?: ContentBlock[]; is_error?: boolean };
 
 class TurnWriter {
   private readonly turns: ModelTurn[] = [];
@@ -99,6 +167,17 @@ class TurnWriter {
   private uses: string[] = [];
   private readonly results = new Map<string, ModelBlock>();
   private inputs: Input[] = [];
+  private readonly cleared: ReadonlySet<string>;
+
+  constructor(cleared: ReadonlySet<string>) {
+    this.cleared = cleared;
+  }
+
+  /** Says what stands instead of the part that is left out. */
+  open(cut: Cut, canRecall: boolean): void {
+    const words: ModelBlock = { type: "text", text: openingText(cut, canRecall) };
+    this.say("user", [words, ...cut.task.flatMap(inputBlocks)]);
+  }
 
   add(event: SessionEvent): void {
     switch (event.type) {
@@ -108,7 +187,7 @@ class TurnWriter {
         this.inputs.push(event);
         break;
       case "span.model_request_start":
-        this.endUserTurn(event.context_position);
+        if (event.purpose === undefined) this.endUserTurn(event.context_position);
         break;
       case "agent.thinking":
         this.assistant.push(thinkingBlock(event));
@@ -125,13 +204,13 @@ class TurnWriter {
         break;
       case "agent.tool_result":
       case "user.tool_result":
-        this.addResult(event.tool_use_id, event);
+        this.addResult(event.tool_use_id, event, event.position);
         break;
       case "agent.mcp_tool_result":
-        this.addResult(event.mcp_tool_use_id, event);
+        this.addResult(event.mcp_tool_use_id, event, event.position);
         break;
       case "user.custom_tool_result":
-        this.addResult(event.custom_tool_use_id, event);
+        this.addResult(event.custom_tool_use_id, event, event.position);
         break;
       default:
         break; // not part of the conversation
@@ -168,8 +247,10 @@ class TurnWriter {
     this.assistant.push({ type: "tool_use", id, name, input });
   }
 
-  private addResult(id: string, answer: { content?: ContentBlock[]; is_error?: boolean }): void {
-    if (this.uses.includes(id) && !this.results.has(id)) this.results.set(id, toolResult(id, answer));
+  private addResult(id: string, answer: Answer, position: number): void {
+    if (!this.uses.includes(id) || this.results.has(id)) return;
+    const shown = this.cleared.has(id) ? clearedResult(answer, position) : answer;
+    this.results.set(id, toolResult(id, shown));
   }
 
   /** Adds to the turn of that role when nobody else spoke since, else begins a new one. */
@@ -199,7 +280,7 @@ function thinkingBlock(event: EventOf<"agent.thinking">): ModelBlock {
   return { type: "thinking", thinking: event.thinking, signature: event.signature };
 }
 
-function toolResult(id: string, answer: { content?: ContentBlock[]; is_error?: boolean }): ModelBlock {
+function toolResult(id: string, answer: Answer): ModelBlock {
   const content = (answer.content ?? []).filter(isNotEmpty).map(modelBlock);
   return {
     type: "tool_result",
@@ -240,13 +321,19 @@ function modelBlock(block: ContentBlock): ModelBlock {
   }
 }
 
-/** Puts the moving cache mark on the last block the user turn has; system and tools carry the fixed ones. */
-function withCacheMark(turns: ModelTurn[]): ModelTurn[] {
-  const at = turns.findLastIndex((turn) => turn.role === "user");
-  const turn = turns[at];
-  const block = turn?.content.at(-1);
-  if (turn === undefined || block === undefined) return turns;
-  return turns.with(at, { ...turn, content: turn.content.with(-1, { ...block, ...mark }) });
+/**
+ * Puts the moving cache marks on the last block of the last two user turns; system and tools carry the fixed ones. The
+ * older of the two is where the request before ended, so it is found however many blocks have come since (the provider
+ * looks for an entry at most 20 blocks before a mark).
+ */
+function withCacheMarks(turns: ModelTurn[]): ModelTurn[] {
+  const users = turns.flatMap((turn, at) => (turn.role === "user" && turn.content.length > 0 ? [at] : []));
+  const marked = new Set(users.slice(-2));
+  return turns.map((turn, at) => {
+    const block = turn.content.at(-1);
+    if (!marked.has(at) || block === undefined) return turn;
+    return { ...turn, content: turn.content.with(-1, { ...block, ...mark }) };
+  });
 }
 
 const olderClaude = /^claude-(2|3|instant|(opus|sonnet|haiku)-4(-[0-5])?(-20\d{6})?$)/;
