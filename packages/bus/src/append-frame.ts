@@ -3,7 +3,7 @@
  * meet on the same subject and exactly one wins. Idempotent for as long as the log lives.
  */
 import { AppError } from "@manyhands/kit";
-import { headers } from "@nats-io/transport-node";
+import { headers, type MsgHdrs } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
 import { AmbiguousError, request } from "./request.ts";
 import { headerNames, subjects } from "./subjects.ts";
@@ -29,11 +29,12 @@ export interface FrameToAppend {
 
 /**
  * What became of it: `stored` (this call stored it), `exists` (something is stored under that number: read and
- * compare, it may be an earlier try of this very frame), `unknown` (no answer; try again or read back).
+ * compare, it may be an earlier try of this very frame, and `maybeOurs` says that this call made such a try), `unknown`
+ * (no answer; try again or read back).
  */
 export type AppendOutcome =
   | { readonly kind: "stored"; readonly sequence: number }
-  | { readonly kind: "exists" }
+  | { readonly kind: "exists"; readonly maybeOurs?: true }
   | { readonly kind: "unknown"; readonly why: string };
 
 interface PubAck {
@@ -51,13 +52,7 @@ const tooLarge = 10_054;
  * (TOO_LARGE) when the server refuses its size; every other failure is an outcome.
  */
 export async function appendFrame(bus: Bus, frame: FrameToAppend, timeoutMs: number): Promise<AppendOutcome> {
-  const head = headers();
-  head.append("Nats-Expected-Last-Subject-Sequence", "0");
-  head.append(headerNames.position, String(frame.position));
-  head.append(headerNames.count, String(frame.count));
-  head.append(headerNames.epoch, String(frame.epoch));
-  head.append(headerNames.status, frame.status);
-  if (frame.traceparent !== undefined) head.append(headerNames.traceparent, frame.traceparent);
+  const head = frameHeaders(frame, headers());
   try {
     const reply = await request(bus, subjects.log(frame.sessionId, frame.frame), frame.payload, timeoutMs, head);
     return classify(reply.json<PubAck>());
@@ -65,6 +60,17 @@ export async function appendFrame(bus: Bus, frame: FrameToAppend, timeoutMs: num
     if (error instanceof AmbiguousError) return { kind: "unknown", why: error.message };
     throw error;
   }
+}
+
+/** Writes a frame's headers into `head`: those of the log, and the condition that makes the publish create-only. */
+export function frameHeaders(frame: FrameToAppend, head: MsgHdrs): MsgHdrs {
+  head.append("Nats-Expected-Last-Subject-Sequence", "0");
+  head.append(headerNames.position, String(frame.position));
+  head.append(headerNames.count, String(frame.count));
+  head.append(headerNames.epoch, String(frame.epoch));
+  head.append(headerNames.status, frame.status);
+  if (frame.traceparent !== undefined) head.append(headerNames.traceparent, frame.traceparent);
+  return head;
 }
 
 /** Reads the stream's answer. Codes not known to mean "surely not stored" count as unknown. */

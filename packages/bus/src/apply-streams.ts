@@ -9,6 +9,7 @@ import {
   StorageType,
   type StreamConfig,
 } from "@nats-io/jetstream";
+import { knowsGroups } from "./append-group.ts";
 import type { Bus } from "./bus.ts";
 import { type StreamName, type StreamRow, streamRow } from "./streams.ts";
 
@@ -33,7 +34,7 @@ export async function applyStreams(bus: Bus, options: ApplyOptions): Promise<voi
   const manager = await jetstreamManager(bus.connection, { timeout: apiTimeoutMs });
   const differences: string[] = [];
   for (const name of options.streams) {
-    const wanted = streamConfig(streamRow(name), options.replicas);
+    const wanted = streamConfig(streamRow(name), options.replicas, knowsGroups(bus));
     const actual = (await findStream(manager, name)) ?? (await createStream(manager, name, wanted));
     differences.push(...compareConfig(name, wanted, actual));
   }
@@ -87,7 +88,7 @@ function unavailable(doing: string, cause: unknown): AppError {
 type Wanted = Partial<StreamConfig> & { name: string };
 
 /** The server's configuration of a row. */
-export function streamConfig(row: StreamRow, replicas: number): Wanted {
+export function streamConfig(row: StreamRow, replicas: number, knowsBatches = false): Wanted {
   return {
     name: row.name,
     description: row.summary,
@@ -104,6 +105,7 @@ export function streamConfig(row: StreamRow, replicas: number): Wanted {
     deny_purge: false,
     allow_direct: true,
     allow_rollup_hdrs: row.bucket !== undefined,
+    ...(row.atomicBatches === true && knowsBatches ? { allow_atomic: true } : {}), // not compared: nothing depends on it
     ...(row.republish === undefined ? {} : { republish: { ...row.republish } }),
   };
 }

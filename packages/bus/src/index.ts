@@ -1,5 +1,6 @@
 /** NATS, and nothing but NATS: the only package that imports its client. */
 export { type AppendOutcome, appendFrame, type FrameToAppend } from "./append-frame.ts";
+export { createFrameAppender, type FrameAppender } from "./append-queue.ts";
 export { type ApplyOptions, applyStreams, checkStreams } from "./apply-streams.ts";
 export { asyncApiDocument } from "./asyncapi.ts";
 export { type CredentialUse, publishCredentialUse } from "./audit.ts";

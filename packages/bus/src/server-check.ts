@@ -8,9 +8,14 @@ const fetchDeadlineMs = 5000;
 /** Throws AppError `unavailable`/SERVER_TOO_OLD below 2.10: older servers answer batch reads silently wrong. */
 export function checkServerVersion(bus: Bus): void {
   const version = bus.serverVersion();
-  const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10));
-  if (major > minimum[0] || (major === minimum[0] && minor >= minimum[1])) return;
+  if (atLeast(version, minimum)) return;
   throw AppError.unavailable("SERVER_TOO_OLD", `nats-server is ${version || "of unknown version"}; 2.10 is the least`);
+}
+
+/** Whether a server's version, `major.minor.patch`, is at least the given one. */
+export function atLeast(version: string, [least, leastMinor]: readonly [number, number]): boolean {
+  const [major = 0, minor = 0] = version.split(".").map((part) => Number.parseInt(part, 10));
+  return major > least || (major === least && minor >= leastMinor);
 }
 
 /**

@@ -34,7 +34,7 @@ export async function storeFrame(
     const outcome = await attemptOnce(store, frame, Math.min(tryMs, leftMs), sent);
     if (outcome.kind === "stored") return outcome;
     if (outcome.kind === "exists") {
-      if (!sent) return { kind: "lost" };
+      if (!sent && outcome.maybeOurs !== true) return { kind: "lost" };
       const theirs = await store.readFromLeader(frame.sessionId, frame.frame, Math.min(tryMs, leftMs));
       if (theirs !== undefined)
         return Buffer.compare(theirs, frame.payload) === 0 ? { kind: "stored" } : { kind: "lost" };

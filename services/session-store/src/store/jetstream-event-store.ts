@@ -1,8 +1,8 @@
 /** Frames in JetStream. */
 import {
-  appendFrame,
   type Bus,
   createDirectReader,
+  createFrameAppender,
   followLog,
   hasFrames,
   lastFrameNumber,
@@ -20,8 +20,9 @@ const purgeTimeoutMs = 30_000;
 /** The store on a connected bus whose streams were applied; `close` ends its reads. */
 export function createJetStreamEventStore(bus: Bus): EventStore & { close(): void } {
   const reader = createDirectReader(bus);
+  const appender = createFrameAppender(bus);
   return {
-    append: (frame, timeoutMs) => appendFrame(bus, frame, timeoutMs),
+    append: (frame, timeoutMs) => appender.append(frame, timeoutMs),
     read: (sessionId, frames) => readFrames(reader, sessionId, frames, readTimeoutMs),
     readFromLeader: async (sessionId, frame, timeoutMs) =>
       (await readFrameFromLeader(bus, sessionId, frame, timeoutMs))?.payload,
