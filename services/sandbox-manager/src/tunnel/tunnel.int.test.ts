@@ -1,14 +1,14 @@
 /** Bytes from a process in a hand to a listener outside and back, through the agent and the manager. */
 import { randomBytes } from "node:crypto";
-import { createServer as createHttpServer, request as httpRequest } from "node:http";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { newId, silentLogger } from "@manyhands/kit";
-import { freePort, type GitServer, startGitServer } from "@manyhands/testkit";
+import { startGitServer } from "@manyhands/testkit";
 import Docker from "dockerode";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createDockerDriver } from "../drivers/docker/docker-driver.ts";
 import { collect, run, shell, spec, testPlan } from "../drivers/driver.contract.ts";
 import type { Driver, Hand, TunnelDialer } from "../drivers/driver.ts";
+import { dialTo, listen, smallGitProxy } from "../testing/git-way-out.ts";
 import { agentBinary, DEBIAN_IMAGE, ensureTestImages } from "../testing/test-images.ts";
 
 const socketPath = "/var/run/docker.sock";
@@ -34,23 +34,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await driver?.destroy(plan.handId);
 });
-
-async function listen(onConnection: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
-  const port = await freePort();
-  const server = createServer({ allowHalfOpen: true }, onConnection);
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  return { server, port };
-}
-
-/** As the git dialer does: one line that says who is asking, before the hand's own bytes. */
-function dialTo(port: number, preamble: string): TunnelDialer {
-  return async () => {
-    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
-    await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
-    socket.write(preamble);
-    return socket;
-  };
-}
 
 /** Sends standard input's size in random bytes, half-closes, and prints how many bytes came back and their hash. */
 const CLIENT = (bytes: number) => `python3 -c "
@@ -128,33 +111,6 @@ try: print(socket.create_connection(('127.0.0.1', 8079), 5).recv(10))
 except OSError as e: print(type(e).__name__)"`;
   expect((await run(hand, shell(probe))).output.toString()).toMatch(/^(b''|ConnectionResetError)\n$/);
 });
-
-/** What the git proxy does, in small: takes the preamble off and the real place out of the path, adds the credential. */
-function smallGitProxy(git: GitServer, token: string) {
-  const base = new URL(git.url);
-  const authorization = `Basic ${Buffer.from(`x:${token}`).toString("base64")}`;
-  const http = createHttpServer((request, response) => {
-    const path = (request.url ?? "").replace(`/http/${base.host}`, "");
-    const headers = { ...request.headers, host: base.host, authorization };
-    const onward = httpRequest(
-      { host: base.hostname, port: base.port, path, method: request.method, headers },
-      (answer) => {
-        response.writeHead(answer.statusCode ?? 500, answer.headers);
-        answer.pipe(response);
-      },
-    );
-    request.pipe(onward);
-  });
-  return listen((socket) => {
-    socket.once("readable", () => {
-      const bytes: unknown = socket.read();
-      const end = Buffer.isBuffer(bytes) ? bytes.indexOf("\n") : -1;
-      if (!Buffer.isBuffer(bytes) || end < 0) return socket.destroy();
-      socket.unshift(bytes.subarray(end + 1));
-      http.emit("connection", socket);
-    });
-  });
-}
 
 test("plain git clones and pushes through the tunnel with an ordinary URL; no credential is in the hand", async () => {
   const token = randomBytes(16).toString("hex");

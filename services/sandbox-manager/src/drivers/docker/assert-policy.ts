@@ -1,5 +1,5 @@
 import type Docker from "dockerode";
-import { AGENT_CAPABILITIES, AGENT_DIR } from "./container-spec.ts";
+import { AGENT_CAPABILITIES } from "./container-spec.ts";
 
 type Check = { readonly field: string; readonly holds: boolean };
 
@@ -15,6 +15,7 @@ export function policyDrift(
   const have = made.HostConfig;
   const mounts = made.Mounts.filter((mount) => mount.Type !== "tmpfs");
   const checks: readonly Check[] = [
+    { field: "Runtime", holds: want.Runtime === undefined || have.Runtime === want.Runtime },
     { field: "NetworkMode", holds: have.NetworkMode === "none" },
     { field: "ReadonlyRootfs", holds: have.ReadonlyRootfs === true },
     { field: "Privileged", holds: have.Privileged === false },
@@ -35,7 +36,9 @@ export function policyDrift(
     { field: "RestartPolicy", holds: have.RestartPolicy?.Name === "no" },
     {
       field: "Mounts",
-      holds: mounts.length === 1 && mounts.every((mount) => mount.Destination === AGENT_DIR && !mount.RW),
+      holds:
+        JSON.stringify(mounts.map(({ Destination: at, RW: rw, Type: type }) => [at, type, rw]).sort()) ===
+        JSON.stringify((want.Mounts ?? []).map((mount) => [mount.Target, "volume", mount.ReadOnly !== true]).sort()),
     },
     { field: "User", holds: made.Config.User === "0:0" },
     { field: "Entrypoint", holds: JSON.stringify(made.Config.Entrypoint) === JSON.stringify(asked.Entrypoint) },

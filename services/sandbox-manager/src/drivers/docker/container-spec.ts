@@ -1,5 +1,6 @@
 import type Docker from "dockerode";
 import type { HandPlan } from "../driver.ts";
+import { ENGINE_RUNTIME, type HandRuntime } from "./runtime.ts";
 import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
 
 /** The tool user's number, in no image's /etc/passwd; the agent alone is root, with three capabilities. */
@@ -46,12 +47,20 @@ function tmpfs(size: number, owner: number, mode: string, extra = ""): string {
   return `rw,nosuid,nodev${extra},size=${size},uid=${owner},gid=${owner},mode=${mode}`;
 }
 
+/** The container that prepares a checkout: a hand like any other, of no session, for git alone. */
+export function checkoutPlan(name: string): HandPlan {
+  const limits = { memoryBytes: 1024 ** 3, cpuMillis: 2000, workspaceBytes: 16 * 1024 ** 2, pids: 64 };
+  return { handId: name, sessionId: "", name: "", generation: 0, image: "", limits, env: {}, attachEpoch: 1 };
+}
+
 /** Everything the engine is told about a hand. What is not written here is denied by default. */
 export function containerSpec(
   plan: HandPlan,
   image: string,
   agentVolume: string,
   place: string,
+  mounts: readonly Docker.MountSettings[] = [],
+  runtime: HandRuntime = ENGINE_RUNTIME,
 ): Docker.ContainerCreateOptions {
   const { limits } = plan;
   const env = Object.entries({ ...plan.env, GIT_TERMINAL_PROMPT: "0" }).flatMap(([name, value]) => [
@@ -69,6 +78,7 @@ export function containerSpec(
       String(TOOL_UID),
       "--port",
       String(TUNNEL_PORT),
+      ...(runtime.filters ? [] : ["--filter", "yes", "--processes", String(limits.pids)]),
       ...env,
     ],
     Cmd: [],
@@ -91,13 +101,14 @@ export function containerSpec(
       [LABEL.place]: place,
     },
     HostConfig: {
+      ...(runtime.name ? { Runtime: runtime.name } : {}),
       NetworkMode: "none",
       ReadonlyRootfs: true,
       CapDrop: ["ALL"],
       CapAdd: [...AGENT_CAPABILITIES],
       SecurityOpt: ["no-new-privileges", `seccomp=${SECCOMP_PROFILE}`],
       Privileged: false,
-      PidsLimit: limits.pids,
+      PidsLimit: limits.pids + runtime.ownProcesses,
       Memory: limits.memoryBytes,
       MemorySwap: limits.memoryBytes,
       NanoCpus: limits.cpuMillis * NANO_PER_MILLI,
@@ -112,7 +123,7 @@ export function containerSpec(
       OomScoreAdj: 500,
       Binds: [],
       Devices: [],
-      Mounts: [{ Type: "volume", Source: agentVolume, Target: AGENT_DIR, ReadOnly: true }],
+      Mounts: [{ Type: "volume", Source: agentVolume, Target: AGENT_DIR, ReadOnly: true }, ...mounts],
       Tmpfs: {
         "/workspace": tmpfs(limits.workspaceBytes, TOOL_UID, "0755", ",exec"),
         "/home/hand": tmpfs(HOME_BYTES, TOOL_UID, "0755", ",exec"),

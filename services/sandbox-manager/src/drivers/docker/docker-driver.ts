@@ -7,8 +7,12 @@ import { handLost } from "../hand-lost.ts";
 import { ensureAgentVolume } from "./agent-volume.ts";
 import { policyDrift } from "./assert-policy.ts";
 import { plainStream } from "./attach-stream.ts";
-import { containerName, containerSpec, LABEL } from "./container-spec.ts";
+import { checkoutPlan, containerName, containerSpec, LABEL } from "./container-spec.ts";
 import { writeGitConfig } from "./git-config.ts";
+import { mountRepositories, sweepOverlays, unmountRepositories } from "./mounted-repositories.ts";
+import { createOverlaySlots } from "./overlay-slots.ts";
+import { CHECKOUT_MOUNT, createPreparedCheckouts } from "./prepared-checkouts.ts";
+import { chooseRuntime } from "./runtime.ts";
 
 const MS_PER_SECOND = 1000;
 
@@ -23,21 +27,18 @@ export type DockerDriverOptions = {
   readonly instance: string;
   /** Names the platform: containers of other platforms on the same engine are none of ours. */
   readonly platform: string;
+  /** As the engine knows it; default: the engine's own choice. */
+  readonly runtime?: string;
   readonly logger: Logger;
   readonly dial?: TunnelDialer;
 };
-
-/** What a container on a shared kernel does not keep apart. */
-export const DOCKER_NOT_ISOLATED = [
-  "the kernel is shared with the host (no virtual machine in between)",
-  "CPU caches and timing are shared with other hands",
-] as const;
 
 /** Hands as containers with a resident agent. Resolves when the engine answers and knows the image; rejects in words otherwise. */
 export async function createDockerDriver(options: DockerDriverOptions): Promise<Driver> {
   const { socketPath, image: defaultImage, agentPath, instance, platform, logger, dial } = options;
   const docker = new Docker({ socketPath });
   const info: unknown = await docker.info();
+  const runtime = chooseRuntime(options.runtime ?? "", info);
   const place = `docker:${engineId(info)}:${platform}`;
   await docker.getImage(defaultImage).inspect();
   let volume: Promise<string> | undefined;
@@ -49,11 +50,15 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     return volume;
   };
   await agentVolume();
+  const slots = createOverlaySlots(docker, defaultImage, place, logger);
 
   /** `attached` runs between attach and the handshake: a new container is started then, so no byte of it is missed. */
-  const attachTo = async (plan: AttachPlan, attached?: () => Promise<void>): Promise<Hand> => {
+  const attachTo = async (
+    plan: AttachPlan,
+    attached?: () => Promise<void>,
+    container = docker.getContainer(containerName(plan.handId)),
+  ): Promise<Hand> => {
     const { handId, sessionId, attachEpoch } = plan;
-    const container = docker.getContainer(containerName(handId));
     const handLogger = logger.child({ hand: handId });
     const hijacked = await container.attach({ stream: true, hijack: true, stdin: true, stdout: true, stderr: true });
     if (!(hijacked instanceof Socket)) throw AppError.internal(new TypeError("the engine gave no socket to attach by"));
@@ -76,6 +81,31 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     }
   };
 
+  const checkouts = createPreparedCheckouts({
+    docker,
+    logger,
+    async createContainer(name, volume) {
+      const asked = containerSpec(checkoutPlan(name), defaultImage, await agentVolume(), place, [], runtime);
+      const mount = { Type: "volume", Source: volume, Target: CHECKOUT_MOUNT } as const;
+      const Mounts = [...(asked.HostConfig?.Mounts ?? []), mount];
+      const Labels = { [LABEL.checkout]: place };
+      return docker.createContainer({ ...asked, name, Labels, HostConfig: { ...asked.HostConfig, Mounts } });
+    },
+    createHelper: (volume) => neverStarted(docker, defaultImage, volume),
+    async open(container, sessionId) {
+      const hand = await attachTo(
+        { handId: container.id, sessionId, attachEpoch: 1 },
+        async () => {
+          await container.start();
+        },
+        container,
+      );
+      await writeGitConfig(hand);
+      return hand;
+    },
+  });
+  const mounting = { docker, checkouts, slots, logger };
+
   const destroy = async (handId: string) => {
     try {
       await docker.getContainer(containerName(handId)).remove({ force: true, v: true });
@@ -83,6 +113,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       const status = statusOf(error);
       if (status !== 404 && status !== 409) throw engineError(error); // 409: somebody else is removing it
     }
+    await unmountRepositories(mounting, handId);
   };
 
   const resume = async (handId: string) => {
@@ -91,12 +122,14 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
 
   return {
     name: "docker",
-    notIsolated: DOCKER_NOT_ISOLATED,
+    notIsolated: runtime.notIsolated,
     survivesManager: true,
+    mounts: true,
     place,
     async provision(plan: HandPlan) {
       const image = plan.image || defaultImage;
-      const asked = containerSpec(plan, image, await agentVolume(), place);
+      const { mounts, problems } = await mountRepositories(mounting, plan);
+      const asked = containerSpec(plan, image, await agentVolume(), place, mounts, runtime);
       const spec = { ...asked, Labels: { ...asked.Labels, [LABEL.maker]: instance } };
       const container = docker.getContainer(containerName(plan.handId));
       try {
@@ -119,9 +152,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
           await container.start();
         });
         await writeGitConfig(hand);
-        return hand;
+        return { ...hand, problems };
       } catch (error) {
         volume = undefined; // should the volume have been pruned, the next attempt fills a new one
+        checkouts.forget();
         await destroy(plan.handId).catch((e: unknown) =>
           logger.warn({ err: e, hand: plan.handId }, "a failed hand is left behind"),
         );
@@ -151,6 +185,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         .catch((error: unknown) => {
           throw engineError(error);
         });
+      void sweepOverlays(mounting, new Set(containers.map((container) => container.Labels[LABEL.hand] ?? ""))).catch(
+        (error: unknown) => logger.warn({ err: error }, "overlays of gone hands are left behind"),
+      );
       return containers.map(
         (container): FoundHand => ({
           handId: container.Labels[LABEL.hand] ?? "",
@@ -161,8 +198,18 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         }),
       );
     },
-    async close() {},
+    close: () => slots.close(),
   };
+}
+
+/** Looked into by the engine alone: its program does not exist. */
+function neverStarted(docker: Docker, image: string, volume: string): Promise<Docker.Container> {
+  return docker.createContainer({
+    Image: image,
+    Entrypoint: ["/never-started"],
+    NetworkDisabled: true,
+    HostConfig: { NetworkMode: "none", Mounts: [{ Type: "volume", Source: volume, Target: CHECKOUT_MOUNT }] },
+  });
 }
 
 type AttachPlan = Pick<HandPlan, "handId" | "sessionId" | "attachEpoch">;
