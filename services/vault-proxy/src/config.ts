@@ -1,4 +1,5 @@
 import { type Env, type EnvReader, readEnv, readServiceConfig, type Secret, type ServiceConfig } from "@manyhands/kit";
+import { isAddressRange } from "./egress/addresses.ts";
 
 /** Settings of this service. */
 export type Config = {
@@ -16,6 +17,11 @@ export type Config = {
     readonly apiKey: Secret | undefined;
   };
   readonly git: { readonly listen: string };
+  readonly egress: {
+    readonly listen: string;
+    /** Ranges that hands may reach although they are not on the public internet. */
+    readonly privateRanges: readonly string[];
+  };
 };
 
 const anthropicUrl = "https://api.anthropic.com";
@@ -52,12 +58,30 @@ export function readConfig(env: Env): Config {
     git: {
       listen: reader.address("MH_GIT_LISTEN", {
         default: "127.0.0.1:0",
-        doc: "Where the git proxy listens (TCP, one line with the session token, then HTTP).",
+        doc: "Where hands' tunnels arrive, for git and egress (TCP, one line with the session token, then HTTP).",
       }),
+    },
+    egress: {
+      listen: reader.address("MH_EGRESS_LISTEN", {
+        default: "127.0.0.1:0",
+        doc: "Where the egress proxy listens for the harness's web tools (HTTP forward proxy, bearer session token).",
+      }),
+      privateRanges: readRanges(reader),
     },
   };
   reader.done();
   return config;
+}
+
+function readRanges(reader: EnvReader): readonly string[] {
+  const ranges = reader.list("MH_EGRESS_PRIVATE_RANGES", {
+    default: [],
+    doc: "Private ranges hands may reach when their policy names the host: 10.1.0.0/16, by comma. None by default.",
+  });
+  for (const range of ranges) {
+    if (!isAddressRange(range)) reader.problem(`MH_EGRESS_PRIVATE_RANGES: ${range} is not a range like 10.1.0.0/16`);
+  }
+  return ranges;
 }
 
 /** A named address wins; else a key means the real API; else the demo model answers, by its own key, where there is one. */

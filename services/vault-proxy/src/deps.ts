@@ -4,6 +4,11 @@ import { SessionService } from "@manyhands/protocol";
 import { Agent, type Dispatcher } from "undici";
 import type { Config } from "./config.ts";
 import { readKeyFile } from "./crypto/key-file.ts";
+import { addressRanges } from "./egress/addresses.ts";
+import { type CertificateAuthority, loadCertificateAuthority } from "./egress/certificate-authority.ts";
+import { createDialer, type Dialer, type Resolve } from "./egress/dial.ts";
+import { type EgressAudit, egressAudit } from "./egress/egress-audit.ts";
+import { type SessionEgress, sessionEgress } from "./egress/session-egress.ts";
 import { type BindingStore, bindingStore } from "./store/binding-store.ts";
 import { busKv } from "./store/bus-kv.ts";
 import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
@@ -30,6 +35,13 @@ export type Deps = {
   readonly usage: { readonly git: UsageSink; readonly model: UsageSink };
   readonly gitDispatcher: Dispatcher;
   readonly modelDispatcher: Dispatcher;
+  readonly egress: {
+    readonly sessions: SessionEgress;
+    readonly dialer: Dialer;
+    readonly audit: EgressAudit;
+    readonly authority: CertificateAuthority;
+    readonly upstreamCa: readonly string[] | undefined;
+  };
   readonly clock: Clock;
   /** For readiness: true when the store answers. */
   readonly storeAnswers: () => Promise<boolean>;
@@ -42,6 +54,8 @@ export type Overrides = {
   readonly audit?: UsageWriter;
   readonly events?: UsageWriter;
   readonly clock?: Clock;
+  /** How names are resolved, and who may sign upstreams' certificates besides the system's authorities. */
+  readonly egress?: { readonly resolve?: Resolve; readonly upstreamCa?: readonly string[] };
 };
 
 const RPC_DEADLINE_MS = 5000;
@@ -64,23 +78,39 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   });
   lifecycle.onStop("session-store client", () => client.close());
   const { buckets, audit } = await openStore(config, shell, overrides);
-  const tokens = sessionTokens(await loadSigningKey(buckets.secrets, kek), clock);
+  const signingKey = await loadSigningKey(buckets.secrets, kek);
+  const tokens = sessionTokens(signingKey, clock);
   const bindings = bindingStore(buckets.sessions, kek);
   const guard = sessionGuard(tokens, bindings, clock);
   await guard.follow(buckets.sessions, lifecycle.signal);
   const vaults = vaultStore(buckets, clock);
   const auditQueue = usageQueue(audit, { name: "audit", logger, lifecycle });
   const events = usageQueue(overrides.events ?? eventWriter(client), { name: "events", logger, lifecycle });
+  const credentials = credentialStore(buckets, vaults, kek, clock);
+  const sessions = overrides.sessions ?? grpcSessionDirectory(client);
   return {
     vaults,
-    credentials: credentialStore(buckets, vaults, kek, clock),
+    credentials,
     bindings,
-    sessions: overrides.sessions ?? grpcSessionDirectory(client),
+    sessions,
     tokens,
     guard,
     usage: { git: both(auditQueue, events), model: auditQueue },
     gitDispatcher: upstreamPool("git", 512, lifecycle),
     modelDispatcher: upstreamPool("model", 512, lifecycle),
+    egress: {
+      sessions: sessionEgress({
+        sessions,
+        bindings,
+        credentials,
+        placeholderKey: signingKey.secret,
+        clock,
+      }),
+      dialer: createDialer(addressRanges(config.egress.privateRanges), overrides.egress?.resolve),
+      audit: egressAudit({ all: auditQueue, credentials: events }, clock),
+      authority: await loadCertificateAuthority(buckets.secrets, kek, clock),
+      upstreamCa: overrides.egress?.upstreamCa,
+    },
     clock,
     storeAnswers: async () => {
       await buckets.vaults.get("readiness");

@@ -3,6 +3,7 @@ import { VaultService } from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { bindSession } from "./routes/bind-session.ts";
 import { credentialRoutes } from "./routes/credentials.ts";
+import { describeEgress } from "./routes/describe-egress.ts";
 import { mintSessionToken } from "./routes/mint-session-token.ts";
 import { revokeSession } from "./routes/revoke-session.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
@@ -15,5 +16,6 @@ export function routes(deps: Deps): Implemented {
     bindSession: bindSession(deps),
     mintSessionToken: mintSessionToken(deps),
     revokeSession: revokeSession(deps),
+    describeEgress: describeEgress(deps),
   });
 }

@@ -1,13 +1,16 @@
 import { createServiceServer, type ServiceServer, type Shell } from "@manyhands/kit";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
+import { createEgressListener } from "./egress/egress-listener.ts";
+import { egressProxy } from "./egress/egress-proxy.ts";
+import { createInterceptor } from "./egress/interceptor.ts";
 import { createGitListener } from "./git/git-listener.ts";
 import { gitProxy } from "./git/git-proxy.ts";
 import { listenHttp } from "./http/listen.ts";
 import { createModelServer } from "./model/model-proxy.ts";
 import { routes } from "./routes.ts";
 
-/** gRPC, admin, and the two proxies. */
+/** gRPC, admin, and the proxies. */
 export function createServer(config: Config, deps: Deps, shell: Shell): ServiceServer {
   const { lifecycle, logger } = shell;
   const base = createServiceServer({
@@ -38,9 +41,20 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
         clock,
       });
       const model = await listenHttp(modelServer, config.model.listen, "model proxy", lifecycle);
-      const git = await createGitListener({ listen: config.git.listen, handle, lifecycle, logger });
+      const egress = egressProxy({
+        guard,
+        policyOf: deps.egress.sessions.policyOf,
+        swapFor: deps.egress.sessions.swapFor,
+        dialer: deps.egress.dialer,
+        ca: deps.egress.upstreamCa,
+        interceptor: createInterceptor(deps.egress.authority),
+        audit: deps.egress.audit,
+        logger: logger.child({ part: "egress" }),
+      });
+      const git = await createGitListener({ listen: config.git.listen, handle, egress, lifecycle, logger });
+      const web = await createEgressListener({ listen: config.egress.listen, proxy: egress, lifecycle, logger });
       const { addresses } = await base.start();
-      return { addresses: { ...addresses, model, git } };
+      return { addresses: { ...addresses, model, git, egress: web } };
     },
   };
 }

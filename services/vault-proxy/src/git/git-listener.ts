@@ -1,10 +1,12 @@
 /**
- * The git listener: raw TCP that begins with one line naming the session, then plain HTTP. Who connects is a hand's
- * tunnel, so nothing that a hand's program can send is trusted to say which session it is.
+ * The hands' listener: raw TCP that begins with one line naming the session, then plain HTTP. Who connects is a hand's
+ * tunnel, so nothing that a hand's program can send is trusted to say which session it is. A request for a path is
+ * git's; CONNECT and requests for a whole URL are for the egress proxy.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Lifecycle, Logger } from "@manyhands/kit";
+import type { EgressProxy } from "../egress/egress-proxy.ts";
 import { listenHttp } from "../http/listen.ts";
 import { readPreamble } from "./preamble.ts";
 
@@ -15,6 +17,7 @@ export type GitHandler = (token: string, request: IncomingMessage, response: Ser
 export type GitListenerOptions = {
   readonly listen: string;
   readonly handle: GitHandler;
+  readonly egress: EgressProxy;
   readonly lifecycle: Lifecycle;
   readonly logger: Logger;
 };
@@ -27,13 +30,21 @@ const KEEP_ALIVE_MS = 75_000;
 
 /** Starts listening; answers the real address. */
 export function createGitListener(options: GitListenerOptions): Promise<string> {
-  const { handle, lifecycle } = options;
+  const { handle, egress, lifecycle } = options;
   const logger = options.logger.child({ part: "git" });
   const tokens = new WeakMap<Socket, string>();
   const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
-    handle(tokens.get(request.socket) ?? "", request, response).catch((error: unknown) => {
-      logger.error({ err: error }, "a git request failed unexpectedly");
+    const token = tokens.get(request.socket) ?? "";
+    const forGit = request.url?.startsWith("/") ?? false;
+    (forGit ? handle(token, request, response) : egress.plain(token, request, response)).catch((error: unknown) => {
+      logger.error({ err: error }, "a hand's request failed unexpectedly");
       response.destroy();
+    });
+  });
+  server.on("connect", (request, socket, head) => {
+    egress.connect(tokens.get(request.socket) ?? "", request, socket, head).catch((error: unknown) => {
+      logger.error({ err: error }, "a hand's tunnel failed unexpectedly");
+      socket.destroy();
     });
   });
   server.headersTimeout = HEADERS_MS;

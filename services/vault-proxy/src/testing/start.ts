@@ -8,6 +8,7 @@ import { tempDir } from "@manyhands/testkit";
 import { type Config, createVaultProxy, type Overrides, type Usage, type VaultProxy } from "../index.ts";
 import type { Buckets } from "../store/kv.ts";
 import { memoryKv } from "../store/memory-kv.ts";
+import type { SessionDirectory } from "../tokens/session-directory.ts";
 
 /** A started service and what it said. */
 export type TestVaultProxy = {
@@ -29,6 +30,7 @@ export type TestOptions = {
   readonly apiKey?: string;
   readonly keyFile?: string;
   readonly natsUrl?: string;
+  readonly privateRanges?: readonly string[];
   readonly overrides?: Overrides;
 };
 
@@ -70,13 +72,14 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
       apiKey: options.apiKey === undefined ? undefined : new Secret(options.apiKey),
     },
     git: { listen: "127.0.0.1:0" },
+    egress: { listen: "127.0.0.1:0", privateRanges: options.privateRanges ?? [] },
   };
   const memory = options.natsUrl === undefined;
   const buckets = options.overrides?.buckets ?? memoryBuckets();
   const overrides: Overrides = {
     ...(memory ? { buckets, audit: { write: async (usage: Usage) => void audit.push(usage) } } : {}),
     events: { write: async (usage) => void events.push(usage) },
-    sessions: { workspaceOf: async (session) => (session === "sesn_missing" ? undefined : WORKSPACE) },
+    sessions: testSessions(() => undefined),
     ...options.overrides,
   };
   const proxy = await createVaultProxy(config, { overrides, logger });
@@ -96,8 +99,20 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
   };
 }
 
+/** Sessions that all exist but `sesn_missing`, with the network policy that is asked for. */
+export function testSessions(networkingOf: (session: string) => unknown): SessionDirectory {
+  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  return {
+    workspaceOf: async (session) => (session === "sesn_missing" ? undefined : WORKSPACE),
+    configOf: async (session) => ({
+      environmentJson: json({ config: { type: "cloud", networking: networkingOf(session) } }),
+      agentJson: json({}),
+    }),
+  };
+}
+
 /** One of the service's addresses. */
-export function addressOf(proxy: VaultProxy, name: "grpc" | "admin" | "model" | "git"): string {
+export function addressOf(proxy: VaultProxy, name: "grpc" | "admin" | "model" | "git" | "egress"): string {
   const address = proxy.addresses[name];
   if (!address) {
     throw new Error(`the service has no address ${name}`);

@@ -1,0 +1,146 @@
+/**
+ * One HTTP request on its way to a vetted place: plain ones, and those inside a tunnel whose TLS ends here.
+ *
+ * F1 the Host header is the judged target; another one is refused (domain fronting). F2 the headers of the connection
+ * and of the proxy stop here. F3 a credential goes in only through `swap`, only where TLS protects it, and never comes
+ * back: every answer of a swapped host is searched.
+ */
+import { type IncomingMessage, type ServerResponse, request as sendRequest } from "node:http";
+import { type Duplex, PassThrough, Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { EgressRecord } from "./egress-audit.ts";
+import type { Swap } from "./swap.ts";
+import { parseTarget, type Target } from "./target.ts";
+import type { TargetedRequest, UpstreamAgent } from "./upstream-agent.ts";
+
+/** Where requests of one connection go. */
+export type ForwardContext = {
+  readonly target: Target;
+  /** TLS towards the target. */
+  readonly secure: boolean;
+  /** The session's credentials for this host, if any. */
+  readonly swap: Swap | undefined;
+  readonly upstream: UpstreamAgent;
+  readonly signal: AbortSignal;
+  readonly record: EgressRecord;
+};
+
+/** A request with the place for its answer; `path` is what is asked for upstream. */
+export type Exchange = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly path: string };
+
+type Headers = Record<string, string | string[]>;
+
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+const FIRST_BYTE_MS = 300_000;
+
+/** Sends one request on and its answer back. Rejects when either end fails. */
+export async function forwardHttp(context: ForwardContext, exchange: Exchange): Promise<void> {
+  const { target, secure, swap, signal, record } = context;
+  const { request, response, path } = exchange;
+  if (!namesTarget(request, target, secure)) {
+    record.refused(421);
+    answer(request, response, 421, "the Host header is not the host this connection was opened to");
+    return;
+  }
+  try {
+    const outgoing = swap?.outgoing(request.method ?? "", passOn(request.headers));
+    if (outgoing && outgoing.credentialIds.length > 0) record.used(outgoing.credentialIds[0] ?? "");
+    const headers: Headers = { ...(outgoing?.headers ?? passOn(request.headers)), host: hostHeader(target, secure) };
+    const incoming = await send(context, request, { path, headers, body: outgoing?.body });
+    const back = swap?.incoming(passOn(incoming.headers));
+    response.writeHead(incoming.statusCode ?? 502, back?.headers ?? passOn(incoming.headers));
+    response.flushHeaders();
+    await pipeline([incoming, ...(back?.body ?? []), counter(record, "received"), response]);
+    record.ended("served", incoming.statusCode);
+  } catch (error) {
+    record.ended(signal.aborted ? "aborted" : "failed");
+    throw error;
+  }
+}
+
+type ToSend = { readonly path: string; readonly headers: Headers; readonly body: readonly Duplex[] | undefined };
+
+function send(context: ForwardContext, request: IncomingMessage, toSend: ToSend): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const { path, headers, body } = toSend;
+    const { target, upstream, signal, record } = context;
+    const options: TargetedRequest = {
+      agent: upstream,
+      target,
+      host: target.host,
+      port: target.port,
+      method: request.method,
+      path,
+      headers,
+      setHost: false,
+      timeout: FIRST_BYTE_MS,
+      signal,
+    };
+    const outgoing = sendRequest(options);
+    outgoing.once("response", resolve);
+    outgoing.once("error", reject);
+    outgoing.once("timeout", () => outgoing.destroy(new Error("the upstream is silent")));
+    const hasBody =
+      request.headers["content-length"] !== undefined || request.headers["transfer-encoding"] !== undefined;
+    if (!hasBody) {
+      outgoing.end();
+      return;
+    }
+    pipeline([request, ...(body ?? []), counter(record, "sent"), outgoing]).catch(reject);
+  });
+}
+
+/** F1. */
+function namesTarget(request: IncomingMessage, target: Target, secure: boolean): boolean {
+  const [authority = "", ...others] = request.headersDistinct.host ?? [];
+  if (others.length > 0) return false;
+  const [, host = "", port] = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(authority) ?? [];
+  const named = parseTarget(host, port === undefined ? (secure ? 443 : 80) : Number(port));
+  const samePort = named.ok && (named.value.port === target.port || port === undefined);
+  return named.ok && named.value.host === target.host && samePort;
+}
+
+function hostHeader({ host, port }: Target, secure: boolean): string {
+  const name = host.includes(":") ? `[${host}]` : host;
+  return port === (secure ? 443 : 80) ? name : `${name}:${port}`;
+}
+
+/** F2. */
+function passOn(headers: IncomingMessage["headers"]): Headers {
+  const named = new Set((headers.connection ?? "").split(",").map((name) => name.trim().toLowerCase()));
+  return Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) =>
+      value === undefined || HOP_BY_HOP.has(name) || named.has(name) ? [] : [[name, value]],
+    ),
+  );
+}
+
+function counter(record: EgressRecord, way: "sent" | "received"): Duplex {
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      record.bytes[way] += chunk.byteLength;
+      done(null, chunk);
+    },
+  });
+}
+
+function answer(request: IncomingMessage, response: ServerResponse, status: number, message: string): void {
+  const body = `manyhands: ${message}\n`;
+  response.writeHead(status, {
+    "content-type": "text/plain",
+    "content-length": Buffer.byteLength(body),
+    connection: "close",
+  });
+  response.end(body);
+  request.pipe(new PassThrough()).resume();
+}
