@@ -276,11 +276,28 @@ test("a container whose record is gone is swept; one with a record and one of an
   }
 });
 
-test("the next hand beyond the capacity is refused in words", async () => {
-  const small = await startManagerProcess({ ...env(), MH_HAND_CAPACITY: "1", MH_HAND_SWEEP_MS: "60000" });
+test("the next hand beyond the capacity is made by another manager, or refused in words with a hint when to ask again", async () => {
+  const labelled = { MH_HAND_CAPACITY: "1", MH_HAND_SWEEP_MS: "60000", MH_MANAGER_LABELS: "size=small" };
+  const small = await startManagerProcess({ ...env(), ...labelled });
+  const recipe = { managerLabels: { size: "small" } };
+  const labelledHand = (client: SandboxClient) => {
+    const sessionId = newId("sesn");
+    sessions.push(sessionId);
+    return client.provision({ sessionId, recipe });
+  };
   try {
-    await newHand(small.client);
-    await expect(newHand(small.client)).rejects.toMatchObject({ kind: "exhausted", reason: "HAND_CAPACITY" });
+    const { managerId } = await small.client.describeDrivers({});
+    const { hand } = await labelledHand(one.client); // asked for elsewhere, made where the label is
+    expect(hand?.managerId).toBe(managerId);
+    for (const { client } of [small, one]) {
+      const full = { kind: "exhausted", reason: "HAND_CAPACITY", retry: { afterMs: expect.any(Number) } };
+      await expect(labelledHand(client)).rejects.toMatchObject(full);
+    }
+    const { hand: moved } = await newHand(small.client);
+    expect(moved.managerId).not.toBe(managerId);
+    expect((await executeCall(small.client, { handId: moved.id, input: { command: "echo hi" } })).output.toString()).toBe(
+      "hi\n",
+    );
   } finally {
     await small.stop();
   }

@@ -81,6 +81,7 @@ async function attempt(
       where.held.lastUsedMs = manager.clock.nowMs();
       return { record: where.held.stored.record, reused: true };
     }
+    if (where.kind === "gone") await markLost(manager, record.handId, where.reason);
     if (where.kind === "elsewhere") {
       const answer = await askPeer(manager, where.address, request, context);
       if (answer) return answer;

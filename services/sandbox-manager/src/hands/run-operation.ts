@@ -1,5 +1,5 @@
 /** One tool call in a held hand: admitted, started or found, followed, and put into words. */
-import { AppError, toAppError } from "@manyhands/kit";
+import { AppError, systemClock, toAppError } from "@manyhands/kit";
 import type { Hand, OperationPart, OperationState } from "../drivers/driver.ts";
 import { wasNeverSent } from "../drivers/hand-lost.ts";
 import { boundedText } from "../tools/bounded-text.ts";
@@ -11,6 +11,9 @@ import type { HeldHand } from "./held-hands.ts";
 import { beginUse, endUse } from "./idle.ts";
 import type { Manager } from "./manager.ts";
 import { lostResult, type Result, unknownResult } from "./results.ts";
+
+/** How long the reason of a loss is waited for. */
+const EXPLAIN_MS = 2000;
 
 /** What following an operation yields. */
 export type Item =
@@ -66,7 +69,7 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
     yield { type: "started", attached: started.existing };
     yield* follow(started.parts, tool, 0, isStreamed(prepared.kind));
   } catch (error) {
-    yield { type: "result", result: endOf(held, call.operationId, error, known) };
+    yield { type: "result", result: await endOf(held, call.operationId, error, known) };
   }
 }
 
@@ -105,7 +108,7 @@ export async function* followOperation(manager: Manager, held: HeldHand, asked: 
     const tool = held.calls.get(operationId) ?? toolOf(asked) ?? PLAIN;
     yield* follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"));
   } catch (error) {
-    yield { type: "result", result: endOf(held, operationId, error, held.calls.has(operationId)) };
+    yield { type: "result", result: await endOf(held, operationId, error, held.calls.has(operationId)) };
   } finally {
     endUse(manager, held);
   }
@@ -182,10 +185,13 @@ function notStarted(): Result {
 }
 
 /** A loss of the hand is an outcome; everything else stays an error of the call. */
-function endOf(held: HeldHand, operationId: string, error: unknown, knownBefore: boolean): Result {
+async function endOf(held: HeldHand, operationId: string, error: unknown, knownBefore: boolean): Promise<Result> {
   const failure = toAppError(error);
   if (failure.reason !== "HAND_LOST") throw failure;
+  // Told only once this manager knows itself: who asks for a hand next gets a new one, not this.
+  const { lost } = held.hand;
+  await systemClock.sleep(EXPLAIN_MS, lost).catch(() => undefined);
   const mayHaveRun = knownBefore || !held.knowsAll || !wasNeverSent(failure);
   if (!mayHaveRun) held.calls.delete(operationId);
-  return lostResult(failure.message, mayHaveRun);
+  return lostResult(toAppError(lost.aborted ? lost.reason : failure).message, mayHaveRun);
 }
