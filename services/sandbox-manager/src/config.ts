@@ -17,11 +17,19 @@ export type Config = {
   /** Where other managers reach this one; undefined: where it listens. */
   readonly advertise: string | undefined;
   readonly driver: DriverChoice;
-  readonly docker: { readonly socketPath: string; readonly image: string; readonly agentPath: string | undefined };
+  readonly docker: {
+    readonly socketPath: string;
+    readonly image: string;
+    readonly agentPath: string | undefined;
+    /** Empty: the engine's own choice. */
+    readonly runtime: string;
+  };
   /** Where bubblewrap hands live on this machine. */
   readonly stateDir: string;
   /** The way out for git; undefined: connections inside hands are refused. */
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
+  /** Whether hands' files are kept after each operation that changed them. */
+  readonly snapshots: boolean;
   /** What becomes of hands when this manager stops in order: kept running for the next one, or released. */
   readonly onStop: "keep" | "release";
   /** What recipes may ask of a manager. */
@@ -97,11 +105,19 @@ export function readConfig(env: Env): Config {
         default: "manyhands/hand:dev",
         doc: "Image of hands whose recipe names none.",
       }),
+      runtime: reader.string("MH_HAND_RUNTIME", {
+        default: "",
+        doc: "Runtime of hands as the Docker Engine knows it: runc, runsc (gVisor) …; empty = the engine's default.",
+      }),
       agentPath: reader.optional("MH_HAND_AGENT", {
         doc: "The compiled in-hand agent (agent/build.mjs makes it); needed by docker and bubblewrap.",
       }),
     },
     git: gitAddress && vaultAddress !== undefined ? { ...gitAddress, vaultAddress } : undefined,
+    snapshots: reader.boolean("MH_SNAPSHOTS", {
+      default: true,
+      doc: "Keep hands' files after each operation that changed them, for forks and lost hands.",
+    }),
     onStop: reader.oneOf("MH_HAND_ON_STOP", ["keep", "release"], {
       default: "keep",
       doc: "What becomes of hands on a stop: kept running for the next manager, or released with their files.",

@@ -48,6 +48,16 @@ test("a driver asked for by name is never replaced by a weaker one", async () =>
   await expect(createSandboxManager(config)).rejects.toThrow(/MH_HAND_DRIVER=docker, but .*nowhere/);
 });
 
+test("a runtime asked for by name is never replaced by another driver", async () => {
+  const config = readConfig({
+    ...QUIET,
+    MH_HAND_RUNTIME: "runsc",
+    MH_DOCKER_SOCKET: "/nowhere.sock",
+    MH_HAND_AGENT: "/nowhere",
+  });
+  await expect(createSandboxManager(config)).rejects.toThrow(/nowhere/);
+});
+
 test("all problems of the configuration are told at once", () => {
   const env = { MH_HAND_CAPACITY: "0", MH_GIT_PROXY_ADDR: "nonsense", MH_HAND_DRIVER: "vm" };
   expect(() => readConfig(env)).toThrow(/MH_HAND_DRIVER[\s\S]*MH_HAND_CAPACITY|MH_HAND_CAPACITY[\s\S]*MH_HAND_DRIVER/);

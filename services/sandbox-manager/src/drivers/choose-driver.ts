@@ -1,7 +1,8 @@
 import { type Logger, systemClock, toAppError } from "@manyhands/kit";
 import type { Config } from "../config.ts";
 import { BUBBLEWRAP_NOT_ISOLATED, createBubblewrapDriver } from "./bubblewrap/bubblewrap-driver.ts";
-import { createDockerDriver, DOCKER_NOT_ISOLATED } from "./docker/docker-driver.ts";
+import { createDockerDriver } from "./docker/docker-driver.ts";
+import { ENGINE_RUNTIME } from "./docker/runtime.ts";
 import type { Driver, TunnelDialer } from "./driver.ts";
 import { createVirtualDriver, VIRTUAL_NOT_ISOLATED } from "./virtual/virtual-driver.ts";
 
@@ -64,6 +65,8 @@ export async function chooseDrivers(
     } catch (error) {
       const reason = error instanceof Error ? error.message : toAppError(error).message;
       if (choice === name) throw new Error(`MH_HAND_DRIVER=${name}, but ${reason}`);
+      // A runtime is asked for because of what it isolates: without it there is nothing as strong.
+      if (name === "docker" && config.docker.runtime) throw error;
       logger.debug({ err: error, driver: name }, "a driver does not work here");
       refused(reason);
       refusals.push(`${name} does not work here (${reason})`);
@@ -94,7 +97,7 @@ function strongestFirst(
   return [
     {
       name: "docker",
-      notIsolated: DOCKER_NOT_ISOLATED,
+      notIsolated: ENGINE_RUNTIME.notIsolated,
       open: () => withAgent((agent) => createDockerDriver({ ...config.docker, ...shared, agentPath: agent })),
     },
     {

@@ -30,6 +30,8 @@ const JOURNAL_FD = 11;
 const MIB = 1024 * 1024;
 const SIZES = { shm: 16 * MIB, home: 64 * MIB, tmp: 256 * MIB, run: 32 * MIB };
 const AGENT = "/.manyhands/bin/hand-agent";
+/** Made by name, because bwrap makes the parents of what it binds for its own user alone. */
+const FOLDERS = ["/etc", "/etc/ssl", "/sys", "/sys/fs", "/sys/fs/cgroup", "/.manyhands", "/.manyhands/bin"];
 const ETC_FILES = ["passwd", "group", "hosts", "nsswitch.conf"];
 
 /**
@@ -48,6 +50,7 @@ export function bwrapArguments(hand: BwrapPlan): string[] {
     ...privileges,
     ...["--ro-bind", "/usr", "/usr"],
     ...machine.roots.flatMap(({ path, linkTo }) => (linkTo ? ["--symlink", linkTo, path] : ["--ro-bind", path, path])),
+    ...FOLDERS.flatMap((path) => ["--perms", "0755", "--dir", path]),
     ...machine.etc.flatMap((path) => ["--ro-bind", path, path]),
     ...ETC_FILES.flatMap((name) => ["--ro-bind", `${etcFolder}/${name}`, `/etc/${name}`]),
     ...["--proc", "/proc"],

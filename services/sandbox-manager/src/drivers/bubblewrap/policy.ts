@@ -9,6 +9,7 @@ const PROBE = [
   "(: > /dev/manyhands-probe) 2>/dev/null && echo Writable: dev",
   "test -e /root -o -e /home/root -o -e /var -o -e /etc/shadow && echo Visible: the machine",
   "cat /proc/1/environ /proc/1/mem > /dev/null 2>&1 && echo Readable: the agent",
+  "grep -q ^hand: /etc/passwd || echo Missing: /etc/passwd",
   "echo Processes: $(ls /proc | grep -c '^[0-9]')",
   "true",
 ].join("\n");
@@ -38,7 +39,7 @@ export async function checkPolicy(hand: Hand, ownNumbers: boolean): Promise<read
     ["it sees processes that are not its own", /^Processes: [1-9]$/m],
   ];
   const broken = rules.filter(([, rule]) => !rule.test(text)).map(([words]) => words);
-  for (const found of text.matchAll(/^(Writable|Visible|Readable): (.*)$/gm)) {
+  for (const found of text.matchAll(/^(Writable|Visible|Readable|Missing): (.*)$/gm)) {
     if (found[1] === "Readable" && !ownNumbers) continue; // never seen; said to be weaker there all the same
     broken.push(`${String(found[1]).toLowerCase()}: ${found[2]}`);
   }

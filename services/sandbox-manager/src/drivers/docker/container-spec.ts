@@ -108,7 +108,7 @@ export function containerSpec(
       CapAdd: [...AGENT_CAPABILITIES],
       SecurityOpt: ["no-new-privileges", `seccomp=${SECCOMP_PROFILE}`],
       Privileged: false,
-      PidsLimit: limits.pids + runtime.ownProcesses,
+      PidsLimit: runtime.pidsLimit(limits.pids),
       Memory: limits.memoryBytes,
       MemorySwap: limits.memoryBytes,
       NanoCpus: limits.cpuMillis * NANO_PER_MILLI,

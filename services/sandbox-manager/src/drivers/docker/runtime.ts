@@ -4,8 +4,8 @@ export type HandRuntime = {
   readonly name: string;
   /** False: it drops the engine's list of system calls, and the agent installs the same list itself. */
   readonly filters: boolean;
-  /** Processes and threads of its own that the engine counts into a hand's limit. */
-  readonly ownProcesses: number;
+  /** What the engine is told as limit so that the hand can have this many processes. */
+  readonly pidsLimit: (processes: number) => number;
   readonly notIsolated: readonly string[];
 };
 
@@ -15,12 +15,17 @@ const SHARED_CACHES = "CPU caches and timing are shared with other hands";
 export const ENGINE_RUNTIME: HandRuntime = {
   name: "",
   filters: true,
-  ownProcesses: 0,
+  pidsLimit: (processes) => processes,
   notIsolated: ["the kernel is shared with the host (no virtual machine in between)", SHARED_CACHES],
 };
 
-/** gVisor's threads, and one stub beside each process of the hand on machines without hardware virtualisation. */
-const SENTRY_PROCESSES = 512;
+/**
+ * gVisor's own threads, and the stubs beside each process of the hand: about six were counted on a machine without
+ * hardware virtualisation. What refuses a fork bomb is therefore the rlimit that the agent sets and gVisor keeps; this
+ * number only bounds what all of it costs the host.
+ */
+const SENTRY_THREADS = 512;
+const STUBS = 8;
 
 /**
  * The runtime an operator asked for. Throws in words when the engine does not have it, or has it in a way in which a
@@ -41,7 +46,7 @@ export function chooseRuntime(name: string, engineInfo: unknown): HandRuntime {
   return {
     name,
     filters: false,
-    ownProcesses: SENTRY_PROCESSES,
+    pidsLimit: (processes) => SENTRY_THREADS + STUBS * processes,
     notIsolated: [
       "system calls are answered by gVisor, whose own process is what stands before the host",
       SHARED_CACHES,
