@@ -17,6 +17,8 @@ export interface Config {
   readonly ackWaitMs: number;
   /** How long a session's folded log is kept after a turn; 0 keeps none. */
   readonly warmMs: number;
+  /** After how many events the fold is saved in the log; 0 never. */
+  readonly checkpointEvents: number;
   /** A model stream that is silent for so long is cut. */
   readonly modelIdleMs: number;
   /** Pause between two previews of the same text. */
@@ -57,6 +59,12 @@ export function readConfig(env: Env): Config {
       min: 0,
       max: 3_600_000,
       doc: "How long a session's log stays in memory after a turn.",
+    }),
+    checkpointEvents: reader.integer("MH_CHECKPOINT_EVENTS", {
+      default: 128,
+      min: 0,
+      max: 100_000,
+      doc: "After how many events of a session its fold is saved in the log, so that waking it costs the same at any length; 0 never.",
     }),
     modelIdleMs: reader.integer("MH_MODEL_IDLE_MS", {
       default: 120_000,

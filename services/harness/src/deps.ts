@@ -88,6 +88,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       harness,
       limits,
       instanceId: shell.instanceId,
+      checkpointEvents: config.checkpointEvents,
       clock,
       newId,
       logger,

@@ -2,9 +2,12 @@
  * The log of one session as one brain holds it: what is stored, what is pending on top of it, and under which epoch.
  * The only place that appends and reads on, so the fence and the expected position (H3) are kept here.
  */
-import { type EventDraft, emptyState, fold, type LivingState, type NewEvent, type State } from "@manyhands/core";
+
+import type { LivingState, NewEvent, State } from "@manyhands/core";
+import { checkpointedTo, type EventDraft, emptyState, fold } from "@manyhands/core";
 import { AppError, type Clock, type IdSource, toAppError } from "@manyhands/kit";
 import { PendingFrame } from "./pending-frame.ts";
+import { saveFold } from "./save-fold.ts";
 import type { SessionLog, StoredEvent } from "./session-log.ts";
 import type { SessionTail } from "./session-tail.ts";
 import type { WarmSession } from "./warm-sessions.ts";
@@ -16,6 +19,8 @@ export interface HolderPorts {
   readonly instanceId: string;
   readonly clock: Pick<Clock, "nowMs">;
   readonly newId: IdSource;
+  /** After how many events the fold is saved in the log; 0 never. */
+  readonly checkpointEvents: number;
   /** Called with each frame that was stored. */
   readonly onStored: (events: readonly NewEvent[]) => void;
 }
@@ -25,6 +30,7 @@ export class HeldSession {
   readonly id: string;
   private readonly ports: HolderPorts;
   private readonly pending: PendingFrame;
+  /** The end of the log: from its beginning, or from a checkpoint on. */
   private events: StoredEvent[] = [];
   private state: State = emptyState;
   /** Epoch this brain holds; 0 until it has taken the session. */
@@ -32,6 +38,8 @@ export class HeldSession {
   private hasRead = false;
   private fenced = false;
   private tail: SessionTail | undefined;
+  /** Position after the newest checkpoint, or after the newest try to make one. */
+  private savedTo = 0;
 
   constructor(id: string, ports: HolderPorts, warm?: WarmSession) {
     this.id = id;
@@ -41,6 +49,7 @@ export class HeldSession {
       this.events = warm.events;
       this.state = warm.state;
       this.tail = warm.tail;
+      this.savedTo = warm.savedTo;
     }
   }
 
@@ -49,8 +58,13 @@ export class HeldSession {
     return this.fenced;
   }
 
-  /** The stored log. */
-  get log(): readonly StoredEvent[] {
+  /** The stored log from its beginning: what a conversation is rebuilt from. Reads what lies before a checkpoint once. */
+  async wholeLog(): Promise<readonly StoredEvent[]> {
+    const begin = this.events[0]?.position ?? 0;
+    if (begin > 0) {
+      const before = await this.ports.log.read(this.id, 0, begin);
+      this.events = before.concat(this.events);
+    }
     return this.events;
   }
 
@@ -103,9 +117,9 @@ export class HeldSession {
 
   /** The log and fold as of now, still listening, for the next turn; whoever takes it closes its tail. */
   handOver(): WarmSession | undefined {
-    const { events, state, tail } = this;
+    const { events, state, tail, savedTo } = this;
     this.tail = undefined;
-    return tail && { events, state, tail };
+    return tail && { events, state, tail, savedTo };
   }
 
   /** Stops listening, unless that was handed over. */
@@ -179,7 +193,33 @@ export class HeldSession {
 
   /** Reads on. A newer brain's taking after this one's first look means: stop, without a word. */
   async refresh(): Promise<void> {
+    if (!this.hasRead && this.state.head === 0) return await this.open();
     this.take(await this.ports.log.read(this.id, this.state.head), this.epoch);
+  }
+
+  /** The first look: the fold from the newest checkpoint on, whatever the length of the log. */
+  private async open(): Promise<void> {
+    const { events, state } = await this.ports.log.open(this.id);
+    this.events = events;
+    this.state = state;
+    this.savedTo = checkpointedTo(events, 0);
+    this.hasRead = true;
+  }
+
+  /** True when it is time to save the fold: never with something unstored, nor before this brain has taken the session. */
+  get isCheckpointDue(): boolean {
+    const { checkpointEvents: every } = this.ports;
+    if (every === 0 || this.held === 0 || this.pending.size > 0 || this.fenced) return false;
+    return this.state.head - this.savedTo >= every;
+  }
+
+  /** Saves the fold in the log. Never the truth: when it cannot be stored, the session goes on without it. */
+  async checkpoint(): Promise<void> {
+    const { state, held: epoch } = this;
+    this.savedTo = state.head; // also a failed try counts, so that there are never more than one per so many events
+    const result = await saveFold(this.ports, { sessionId: this.id, state, epoch });
+    if (result === "fenced") this.fenced = true;
+    else this.take(result, epoch);
   }
 
   /**
@@ -199,6 +239,7 @@ export class HeldSession {
     const isMine = this.pending.dropStored(new Set(news.map((event) => event.id)));
     this.events.push(...news);
     this.state = fold(news, this.state);
+    this.savedTo = checkpointedTo(news, this.savedTo);
     if (isMine) this.held = taking; // an append whose answer was lost
     if (this.hasRead && this.state.epoch > (isMine ? taking : known)) this.fenced = true;
     this.hasRead = true;

@@ -16,23 +16,19 @@ import {
   type State,
   type View,
 } from "@manyhands/core";
-import { AppError, type Clock, type IdSource, type Logger, toAppError } from "@manyhands/kit";
+import { AppError, type Clock, type Logger, toAppError } from "@manyhands/kit";
 import { type Pass, passStored } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
-import { HeldSession } from "./held-session.ts";
+import { HeldSession, type HolderPorts } from "./held-session.ts";
 import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
-import type { SessionLog } from "./session-log.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
 /** What the loop needs from outside. */
-export interface RunnerPorts {
-  readonly log: SessionLog;
+export interface RunnerPorts extends Omit<HolderPorts, "harness" | "clock" | "onStored"> {
   readonly harness: Harness;
   readonly limits: Limits;
-  readonly instanceId: string;
   readonly clock: Clock;
-  readonly newId: IdSource;
   readonly logger: Logger;
   readonly pass: Pass;
   /** Makes the tasks of one session; they report by `push`. */
@@ -149,11 +145,13 @@ export class Runner {
         return "waited";
       case "wait":
         if (this.session.unstored > 0) await this.session.flush();
+        else if (this.session.isCheckpointDue) await this.session.checkpoint();
         else await this.mailbox.wait(action.untilMs);
         return "waited";
       case "rest":
-        if (this.session.unstored === 0) return "rest";
-        if ((await this.session.flush()) && this.session.storedState.phase !== "closed")
+        if (this.session.isCheckpointDue) await this.session.checkpoint();
+        else if (this.session.unstored === 0) return "rest";
+        else if ((await this.session.flush()) && this.session.storedState.phase !== "closed")
           this.ports.pass("after_idle_append");
         return "waited";
       default: {
@@ -184,7 +182,7 @@ export class Runner {
     // The frame now holds framing events only; with facts in it, they must be durable before the model is asked (H2).
     if (!isOverlapping && !(await this.session.flush())) return "waited";
     const { agent } = this.session.living();
-    const request = buildModelRequest(this.session.log, {
+    const request = buildModelRequest(await this.session.wholeLog(), {
       agent,
       contextPosition,
       maxOutputTokens: this.ports.limits.maxOutputTokens,

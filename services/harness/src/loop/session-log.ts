@@ -1,7 +1,7 @@
 /** The log as the runner sees it: read on, append at an expected position, hear that something was stored. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { StoredFrame, Unsubscribe } from "@manyhands/bus";
-import type { NewEvent } from "@manyhands/core";
+import { fold, foldFrom, type NewEvent, type State } from "@manyhands/core";
 import { AppError, type Clock, type IdSource, type RpcClient, retry, toAppError } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, type SessionService } from "@manyhands/protocol";
 import { createSessionTail, type SessionTail, type StoredEvent } from "./session-tail.ts";
@@ -16,10 +16,19 @@ export interface Append {
   readonly epoch: number;
 }
 
+/** A log folded up to its head, and the events that were read for that. */
+export interface OpenedLog {
+  /** The log from a checkpoint, or from its beginning on. */
+  readonly events: StoredEvent[];
+  readonly state: State;
+}
+
 /** What the runner needs of the log. */
 export interface SessionLog {
-  /** All events from a position on. AppError `notFound` when there is no such session. */
-  read(sessionId: string, from: number): Promise<StoredEvent[]>;
+  /** All events from a position on, up to another one. AppError `notFound` when there is no such session. */
+  read(sessionId: string, from: number, to?: number): Promise<StoredEvent[]>;
+  /** What deciding needs of a session: its log folded, from its newest checkpoint on where that can be used. */
+  open(sessionId: string): Promise<OpenedLog>;
   /** Appends one frame. AppError `conflict` when the head moved, `fenced` when a newer brain holds the session. */
   append(frame: Append): Promise<StoredEvent[]>;
   /** Hears what is stored from now on. Resolves once it is listening. */
@@ -47,28 +56,35 @@ export interface SessionLogPorts {
 export function createSessionLog(ports: SessionLogPorts): SessionLog {
   const { sessions } = ports;
   return {
-    read: (sessionId, from) => readAll(sessions, sessionId, from),
+    read: (sessionId, from, to) => readAll(sessions, sessionId, { case: "range", value: rangeOf(from, to) }, from),
+    open: (sessionId) => open(sessions, sessionId),
     append: (frame) => append(ports, frame),
     follow: (sessionId) => createSessionTail((onFrame) => ports.subscribeTail(sessionId, onFrame)),
   };
 }
 
-async function readAll(
-  sessions: Sessions,
-  sessionId: string,
-  from: number,
-): Promise<StoredEvent[]> {
+/** One read at any length of the log; two when a checkpoint turns out to be of no use. */
+async function open(sessions: Sessions, sessionId: string): Promise<OpenedLog> {
+  const events = await readAll(sessions, sessionId, { case: "fromCheckpoint", value: true });
+  const folded = foldFrom(events);
+  if (folded !== undefined) return { events, state: folded.state };
+  const whole = await readAll(sessions, sessionId, { case: "range", value: rangeOf(0) }, 0);
+  return { events: whole, state: fold(whole) };
+}
+
+function rangeOf(from: number, to?: number) {
+  return { from: BigInt(from), ...(to === undefined ? {} : { to: BigInt(to) }) };
+}
+
+type Slice = Extract<MessageInitShape<typeof GetEventsRequestSchema>["slice"], { case: "range" | "fromCheckpoint" }>;
+
+async function readAll(sessions: Sessions, sessionId: string, slice: Slice, from?: number): Promise<StoredEvent[]> {
   const events: StoredEvent[] = [];
-  const request = create(GetEventsRequestSchema, {
-    sessionId,
-    slice: { case: "range", value: { from: BigInt(from) } },
-    includePlatform: true,
-    pageSize,
-  });
+  const request = create(GetEventsRequestSchema, { sessionId, slice, includePlatform: true, pageSize });
   for (let page = 0; page < maxPages; page += 1) {
     const answer = await sessions.getEvents(request);
     for (const event of answer.events) events.push(decodeEvent(event));
-    if (answer.nextPageToken === "") return checkContiguous(events, from);
+    if (answer.nextPageToken === "") return checkContiguous(events, from ?? events[0]?.position ?? 0);
     request.pageToken = answer.nextPageToken;
   }
   throw AppError.exhausted("SESSION_TOO_LONG", `session ${sessionId} has more than ${maxPages * pageSize} events`);

@@ -7,6 +7,8 @@ import type { SessionTail } from "./session-tail.ts";
 export interface WarmSession {
   readonly events: StoredEvent[];
   readonly state: State;
+  /** Position after the newest checkpoint, or after the newest try to make one. */
+  readonly savedTo: number;
   /** Still listening. */
   readonly tail: SessionTail;
 }
