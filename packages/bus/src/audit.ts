@@ -9,6 +9,7 @@ import { headerNames, subjects, subjectToken } from "./subjects.ts";
 
 /** A use of a credential, to be kept in the audit stream. */
 export interface CredentialUse {
+  /** Empty for what happened for no session, for instance the refresh of a token. */
   readonly sessionId: string;
   readonly workspaceId?: string;
   /** Event of type `credential.used`. */
@@ -18,7 +19,7 @@ export interface CredentialUse {
 /** Stores the fact and waits for the acknowledgement. Throws AppError `unavailable` when it is not known to be stored. */
 export async function publishCredentialUse(bus: Bus, use: CredentialUse, timeoutMs = 5000): Promise<void> {
   const head = headers();
-  head.set(headerNames.session, subjectToken("session_id", use.sessionId));
+  if (use.sessionId !== "") head.set(headerNames.session, subjectToken("session_id", use.sessionId));
   if (use.workspaceId) head.set(headerNames.workspace, subjectToken("workspace_id", use.workspaceId));
   try {
     const payload = toBinary(EventSchema, use.event);

@@ -157,7 +157,7 @@ export const subjectTable: readonly SubjectRow[] = [
     address: "mh.audit.{topic}",
     summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
     payload: "manyhands.events.v1.Event",
-    headers: { "Mh-Session": "Session it happened for.", "Mh-Workspace": "Workspace of that session; optional." },
+    headers: { "Mh-Session": "Session it happened for; absent for what belongs to none.", "Mh-Workspace": "Workspace of that session; optional." },
     parameters: { topic: "What it is about." },
     publishers: ["vault-proxy"],
     subscribers: [],

@@ -22,6 +22,12 @@ export type Config = {
     /** Ranges that hands may reach although they are not on the public internet. */
     readonly privateRanges: readonly string[];
   };
+  readonly mcp: {
+    /** Ranges that MCP servers and token endpoints may be in although they are not on the public internet. */
+    readonly privateRanges: readonly string[];
+    /** `<server url>#<tool>` or `<server url>#*`. */
+    readonly idempotentTools: readonly string[];
+  };
 };
 
 const anthropicUrl = "https://api.anthropic.com";
@@ -66,20 +72,28 @@ export function readConfig(env: Env): Config {
         default: "127.0.0.1:0",
         doc: "Where the egress proxy listens for the harness's web tools (HTTP forward proxy, bearer session token).",
       }),
-      privateRanges: readRanges(reader),
+      privateRanges: readRanges(reader, "MH_EGRESS_PRIVATE_RANGES", "hands may reach when their policy names the host"),
+    },
+    mcp: {
+      privateRanges: readRanges(reader, "MH_MCP_PRIVATE_RANGES", "MCP servers and OAuth token endpoints may be in"),
+      idempotentTools: reader.list("MH_MCP_IDEMPOTENT_TOOLS", {
+        default: [],
+        max: 1000,
+        doc: "MCP tools that may be called again when an answer was lost: <server url>#<tool> or <server url>#*, by comma.",
+      }),
     },
   };
   reader.done();
   return config;
 }
 
-function readRanges(reader: EnvReader): readonly string[] {
-  const ranges = reader.list("MH_EGRESS_PRIVATE_RANGES", {
+function readRanges(reader: EnvReader, name: string, purpose: string): readonly string[] {
+  const ranges = reader.list(name, {
     default: [],
-    doc: "Private ranges hands may reach when their policy names the host: 10.1.0.0/16, by comma. None by default.",
+    doc: `Private ranges ${purpose}: 10.1.0.0/16, by comma. None by default.`,
   });
   for (const range of ranges) {
-    if (!isAddressRange(range)) reader.problem(`MH_EGRESS_PRIVATE_RANGES: ${range} is not a range like 10.1.0.0/16`);
+    if (!isAddressRange(range)) reader.problem(`${name}: ${range} is not a range like 10.1.0.0/16`);
   }
   return ranges;
 }

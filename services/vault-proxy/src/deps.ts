@@ -9,6 +9,9 @@ import { type CertificateAuthority, loadCertificateAuthority } from "./egress/ce
 import { createDialer, type Dialer, type Resolve } from "./egress/dial.ts";
 import { type EgressAudit, egressAudit } from "./egress/egress-audit.ts";
 import { type SessionEgress, sessionEgress } from "./egress/session-egress.ts";
+import { type SessionMcp, sessionMcp } from "./mcp/session-mcp.ts";
+import { vettedAgent } from "./net/vetted-agent.ts";
+import { outboundUrlJudge, type UrlJudge } from "./policy/outbound-url.ts";
 import { type BindingStore, bindingStore } from "./store/binding-store.ts";
 import { busKv } from "./store/bus-kv.ts";
 import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
@@ -42,6 +45,9 @@ export type Deps = {
     readonly authority: CertificateAuthority;
     readonly upstreamCa: readonly string[] | undefined;
   };
+  readonly mcp: SessionMcp;
+  /** Judges URLs that users store for this service to be sent to. */
+  readonly judgeUrl: UrlJudge;
   readonly clock: Clock;
   /** For readiness: true when the store answers. */
   readonly storeAnswers: () => Promise<boolean>;
@@ -88,6 +94,13 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const events = usageQueue(overrides.events ?? eventWriter(client), { name: "events", logger, lifecycle });
   const credentials = credentialStore(buckets, vaults, kek, clock);
   const sessions = overrides.sessions ?? grpcSessionDirectory(client);
+  const mayBePrivate = addressRanges(config.mcp.privateRanges);
+  const dispatcher = vettedAgent({
+    dialer: createDialer(mayBePrivate, overrides.egress?.resolve),
+    mayBePrivate,
+    connections: 256,
+  });
+  lifecycle.onStop("MCP connections", () => dispatcher.destroy());
   return {
     vaults,
     credentials,
@@ -96,6 +109,17 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     tokens,
     guard,
     usage: { git: both(auditQueue, events), model: auditQueue },
+    mcp: sessionMcp({
+      dispatcher,
+      buckets,
+      credentials,
+      idempotentTools: config.mcp.idempotentTools,
+      usage: both(auditQueue, events),
+      clock,
+      logger: logger.child({ part: "mcp" }),
+      lifecycle,
+    }),
+    judgeUrl: outboundUrlJudge(mayBePrivate),
     gitDispatcher: upstreamPool("git", 512, lifecycle),
     modelDispatcher: upstreamPool("model", 512, lifecycle),
     egress: {
@@ -136,12 +160,19 @@ async function openStore(
     signal: lifecycle.signal,
   });
   lifecycle.onStop("bus", () => bus.close());
-  const streams = ["MH_AUDIT", "KV_MH_VAULTS", "KV_MH_VAULT_SECRETS", "KV_MH_VAULT_SESSIONS"] as const;
+  const streams = [
+    "MH_AUDIT",
+    "KV_MH_VAULTS",
+    "KV_MH_VAULT_SECRETS",
+    "KV_MH_VAULT_SESSIONS",
+    "KV_MH_VAULT_RECEIPTS",
+  ] as const;
   await applyStreams(bus, { replicas: config.natsReplicas, streams });
   const buckets = overrides.buckets ?? {
     vaults: await busKv(bus, "MH_VAULTS"),
     secrets: await busKv(bus, "MH_VAULT_SECRETS"),
     sessions: await busKv(bus, "MH_VAULT_SESSIONS"),
+    receipts: await busKv(bus, "MH_VAULT_RECEIPTS"),
   };
   return { buckets, audit: overrides.audit ?? auditWriter(bus) };
 }

@@ -4,11 +4,12 @@ import type { Deps } from "./deps.ts";
 import { bindSession } from "./routes/bind-session.ts";
 import { credentialRoutes } from "./routes/credentials.ts";
 import { describeEgress } from "./routes/describe-egress.ts";
+import { mcpToolRoutes } from "./routes/mcp-tools.ts";
 import { mintSessionToken } from "./routes/mint-session-token.ts";
 import { revokeSession } from "./routes/revoke-session.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
 
-/** What this service serves. ListTools and CallTool are left out: they answer that they are not served yet. */
+/** What this service serves. */
 export function routes(deps: Deps): Implemented {
   return implement(VaultService, {
     ...vaultRoutes(deps),
@@ -16,6 +17,7 @@ export function routes(deps: Deps): Implemented {
     bindSession: bindSession(deps),
     mintSessionToken: mintSessionToken(deps),
     revokeSession: revokeSession(deps),
+    ...mcpToolRoutes(deps),
     describeEgress: describeEgress(deps),
   });
 }

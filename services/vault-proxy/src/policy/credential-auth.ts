@@ -251,7 +251,7 @@ function locationOf(checks: FieldChecks, given: JsonReader, base: { header: bool
 }
 
 /** One credential per server, however its URL is written. */
-function targetOfUrl(url: string): string {
+export function targetOfUrl(url: string): string {
   return URL.canParse(url) ? `mcp ${new URL(url).href}` : "";
 }
 

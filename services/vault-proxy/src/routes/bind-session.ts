@@ -1,22 +1,23 @@
 import { Secret, type ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
-import { checkId, fieldChecks } from "../policy/fields.ts";
+import { checkId, type FieldChecks, fieldChecks } from "../policy/fields.ts";
+import type { UrlJudge } from "../policy/outbound-url.ts";
 import { parseRepositoryUrl, repositoryKey } from "../policy/repository-url.ts";
 import type { BindingStore } from "../store/binding-store.ts";
 
 const MAX_VAULTS = 64;
 const MAX_REPOSITORIES = 64;
 const MAX_MCP_SERVERS = 64;
-const MAX_URL = 2048;
 /** Visible ASCII: it becomes part of a header. */
 const TOKEN = /^[\x21-\x7e]{1,4096}$/;
 
 /** BindSession: says what a session may reach. */
 export function bindSession(deps: {
   readonly bindings: BindingStore;
+  readonly judgeUrl: UrlJudge;
 }): ServiceImpl<typeof VaultService>["bindSession"] {
   return async (request) => {
-    const { workspaceId, sessionId, vaultIds, repositories, mcpServerUrls } = request;
+    const { workspaceId, sessionId, vaultIds, repositories, mcpServers } = request;
     const checks = fieldChecks();
     checkId(checks, "workspace_id", workspaceId);
     checkId(checks, "session_id", sessionId, "sesn");
@@ -40,8 +41,7 @@ export function bindSession(deps: {
       const good = authorizationToken === "" || TOKEN.test(authorizationToken);
       checks.rule(`${field}.authorization_token`, good, "must be 1 to 4096 visible ASCII characters");
     }
-    const urlsFit = mcpServerUrls.every((url) => url.length <= MAX_URL && URL.canParse(url));
-    checks.rule("mcp_server_urls", mcpServerUrls.length <= MAX_MCP_SERVERS && urlsFit, "must be at most 64 URLs");
+    checkMcpServers(checks, deps.judgeUrl, mcpServers);
     checks.done();
     await deps.bindings.bind(sessionId, {
       workspace: workspaceId,
@@ -51,8 +51,25 @@ export function bindSession(deps: {
         allowPush,
         ...(authorizationToken === "" ? {} : { token: new Secret(authorizationToken) }),
       })),
-      mcpServerUrls,
+      mcpServers: mcpServers.map(({ name, url }) => ({ name, url })),
     });
     return {};
   };
+}
+
+function checkMcpServers(
+  checks: FieldChecks,
+  judgeUrl: UrlJudge,
+  servers: readonly { readonly name: string; readonly url: string }[],
+): void {
+  checks.rule("mcp_servers", servers.length <= MAX_MCP_SERVERS, `must have at most ${MAX_MCP_SERVERS} entries`);
+  const names = new Set<string>();
+  for (const [index, { name, url }] of servers.slice(0, MAX_MCP_SERVERS).entries()) {
+    const field = `mcp_servers[${index}]`;
+    checks.rule(`${field}.name`, name.length >= 1 && name.length <= 255, "must be 1 to 255 characters");
+    checks.rule(`${field}.name`, !names.has(name), "is the name of an earlier entry");
+    names.add(name);
+    const problem = judgeUrl(url);
+    checks.rule(`${field}.url`, problem === undefined, problem ?? "");
+  }
 }

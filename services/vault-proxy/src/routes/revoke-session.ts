@@ -1,5 +1,6 @@
 import type { ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
+import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import type { BindingStore } from "../store/binding-store.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
@@ -7,6 +8,7 @@ import type { SessionGuard } from "../tokens/session-guard.ts";
 type Deps = {
   readonly bindings: Pick<BindingStore, "revoke">;
   readonly guard: Pick<SessionGuard, "ended">;
+  readonly mcp: Pick<SessionMcp, "calls">;
   readonly clock: { nowMs(): number };
 };
 
@@ -18,6 +20,7 @@ export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["rev
     checks.done();
     await deps.bindings.revoke(sessionId, deps.clock.nowMs());
     deps.guard.ended(sessionId);
+    await deps.mcp.calls.end(sessionId);
     return {};
   };
 }

@@ -25,6 +25,7 @@ export function wireCredential(credential: CredentialDocument): MessageInitShape
     displayName: credential.displayName,
     metadata: { ...credential.metadata },
     authJson: encodeJson(credential.auth),
+    needsReauth: credential.needsReauth ?? "",
     ...wireTimes(credential),
   };
 }

@@ -12,16 +12,23 @@ import type { Kv } from "./kv.ts";
 /** A repository to bind; without a token the one stored for it before is kept. */
 export type RepositoryToBind = { readonly url: string; readonly token?: Secret; readonly allowPush: boolean };
 
+/** An MCP server that a session may reach, by its name in the agent's configuration. */
+export type BoundMcpServer = { readonly name: string; readonly url: string };
+
 /** What to bind. Inputs are checked by the route. */
 export type BindingToStore = {
   readonly workspace: string;
   readonly vaultIds: readonly string[];
   readonly repositories: readonly RepositoryToBind[];
-  readonly mcpServerUrls: readonly string[];
+  readonly mcpServers: readonly BoundMcpServer[];
 };
 
 /** A binding, without any secret. */
-export type Binding = { readonly workspace: string; readonly vaultIds: readonly string[] };
+export type Binding = {
+  readonly workspace: string;
+  readonly vaultIds: readonly string[];
+  readonly mcpServers: readonly BoundMcpServer[];
+};
 
 /** A session's standing: never bound, bound, or ended. */
 export type SessionStanding =
@@ -56,7 +63,8 @@ export type SessionDocument =
       readonly version: number;
       readonly vault_ids: readonly string[];
       readonly repositories: readonly StoredRepository[];
-      readonly mcp_server_urls: readonly string[];
+      /** Absent in bindings that were stored before servers had names. */
+      readonly mcp_servers?: readonly BoundMcpServer[];
     }
   | { readonly state: "revoked"; readonly revoked_at_ms: number };
 
@@ -91,7 +99,7 @@ export function bindingStore(sessions: Kv, kek: KeyEncryptionKey): BindingStore 
               : current?.repositories.find((old) => sameUrl(old.url, one.url))?.token;
             return { url: one.url, allow_push: one.allowPush, ...(token ? { token } : {}) };
           }),
-          mcp_server_urls: binding.mcpServerUrls,
+          mcp_servers: binding.mcpServers,
         };
       });
     },
@@ -103,7 +111,8 @@ export function bindingStore(sessions: Kv, kek: KeyEncryptionKey): BindingStore 
       if (document.state === "revoked") {
         return { state: "revoked" };
       }
-      return { state: "bound", binding: { workspace: document.workspace, vaultIds: document.vault_ids } };
+      const { workspace, vault_ids: vaultIds, mcp_servers: mcpServers = [] } = document;
+      return { state: "bound", binding: { workspace, vaultIds, mcpServers } };
     },
     async repository(session, workspace, url) {
       const document = await read(session);

@@ -21,6 +21,8 @@ export type CredentialRef = { readonly workspace: string; readonly vault: string
 export type CredentialChange = (current: CredentialDocument) => Labels & {
   readonly auth: PublicAuth;
   readonly changed: SecretFields;
+  /** Why its owner must authorise anew; new secrets clear an earlier reason. */
+  readonly needsReauth?: string;
 };
 
 /** Credentials, write-only but for `reveal`, which only the proxies use. */
@@ -40,8 +42,12 @@ export type CredentialStore = {
   /** Archives the vault and every credential in it. */
   archiveVault(workspace: string, vault: string): Promise<void>;
   remove(ref: CredentialRef): Promise<void>;
+  /** The active credential for a target in one vault; undefined when there is none, or no such vault. */
+  find(workspace: string, vault: string, target: string): Promise<CredentialDocument | undefined>;
   /** The current secret fields; NOT_FOUND when archived. For the proxies only, never for an answer. */
   reveal(ref: CredentialRef): Promise<SecretFields>;
+  /** The same with the document they belong to: both of one version, also while the credential is being changed. */
+  open(ref: CredentialRef): Promise<{ readonly document: CredentialDocument; readonly fields: SecretFields }>;
 };
 
 const ATTEMPTS = 8;
@@ -72,16 +78,31 @@ export function credentialStore(
     });
     await buckets.secrets.create(secretKey(ref, version), encodeJson({ fields: Object.fromEntries(sealed) }));
   };
-  const openSecrets = async (ref: CredentialRef, version: string): Promise<SecretFields> => {
+  /** Undefined when that version is gone: purged by a change or an archiving in between. */
+  const openSecrets = async (ref: CredentialRef, version: string): Promise<SecretFields | undefined> => {
     const entry = await buckets.secrets.get(secretKey(ref, version));
     if (!entry) {
-      throw AppError.notFound("credential", ref.credential);
+      return undefined;
     }
     const { fields } = decodeJson<SecretDocument>(entry.value);
     const opened: [string, Secret][] = Object.entries(fields).map(([field, envelope]) => {
       return [field, open(kek, contextOf(ref, version, field), envelope)];
     });
     return Object.fromEntries(opened);
+  };
+
+  const openCurrent = async (ref: CredentialRef) => {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const { document } = await read(ref);
+      if (document.archivedAtMs) {
+        break;
+      }
+      const fields = await openSecrets(ref, document.version);
+      if (fields) {
+        return { document, fields };
+      }
+    }
+    throw AppError.notFound("credential", ref.credential);
   };
 
   const archive = async (ref: CredentialRef): Promise<CredentialDocument> => {
@@ -120,7 +141,7 @@ export function credentialStore(
         version,
         ...times,
       };
-      const target = createHash("sha256").update(auth.target).digest("hex").slice(0, 32);
+      const target = targetHash(auth.target);
       const entry = { id: ref.credential, target, archived: false, ...(request ? { request } : {}) };
       // Nothing is sealed for a vault that is not there.
       await vaults.get(workspace, vault);
@@ -161,13 +182,20 @@ export function credentialStore(
         if (document.archivedAtMs) {
           throw AppError.conflict("CREDENTIAL_ARCHIVED", `credential ${ref.credential} is archived`);
         }
-        const { changed, ...next } = change(document);
+        const { changed, needsReauth, ...next } = change(document);
         const reseal = Object.keys(changed).length > 0;
+        const { needsReauth: earlier, ...rest } = document;
+        const reason = needsReauth ?? (reseal ? undefined : earlier);
         const version = reseal ? newId("v") : document.version;
         if (reseal) {
-          await storeSecrets(ref, version, { ...(await openSecrets(ref, document.version)), ...changed });
+          const current = await openSecrets(ref, document.version);
+          if (!current) {
+            continue;
+          }
+          await storeSecrets(ref, version, { ...current, ...changed });
         }
-        const updated = { ...document, ...next, version, updatedAtMs: clock.nowMs() };
+        const marks = reason === undefined ? {} : { needsReauth: reason };
+        const updated = { ...rest, ...next, ...marks, version, updatedAtMs: clock.nowMs() };
         const stored = await buckets.vaults.update(documentKey(ref), encodeJson(updated), revision);
         if (reseal) {
           await buckets.secrets.purge(secretKey(ref, stored === undefined ? version : document.version));
@@ -197,14 +225,24 @@ export function credentialStore(
       });
       await discard(buckets, ref, documentKey(ref));
     },
-    async reveal(ref) {
-      const { document } = await read(ref);
-      if (document.archivedAtMs) {
-        throw AppError.notFound("credential", ref.credential);
+    async find(workspace, vault, target) {
+      try {
+        const { credentials } = await vaults.get(workspace, vault);
+        const entry = credentials.find((one) => !one.archived && one.target === targetHash(target));
+        return entry && (await read({ workspace, vault, credential: entry.id })).document;
+      } catch (error) {
+        if (error instanceof AppError && error.kind === "notFound") return undefined;
+        throw error;
       }
-      return openSecrets(ref, document.version);
     },
+    reveal: async (ref) => (await openCurrent(ref)).fields,
+    open: openCurrent,
   };
+}
+
+/** What a vault's list keeps of a target. */
+function targetHash(target: string): string {
+  return createHash("sha256").update(target).digest("hex").slice(0, 32);
 }
 
 function contextOf(ref: CredentialRef, version: string, field: string): SealContext {

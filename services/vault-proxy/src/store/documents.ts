@@ -39,6 +39,8 @@ export type CredentialDocument = Labels & {
   readonly auth: PublicAuth;
   /** Which sealed version is the current one. */
   readonly version: string;
+  /** Why its owner must authorise anew, in words. */
+  readonly needsReauth?: string;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
   readonly archivedAtMs?: number;
@@ -53,6 +55,8 @@ export const storeKeys = {
   vault: (workspace: string, vault: string) => `vault.${workspace}.${vault}`,
   request: (workspace: string, hash: string) => `request.${workspace}.${hash}`,
   credentials: (workspace: string, vault: string) => `credential.${workspace}.${vault}`,
+  /** Who refreshes a credential's tokens at the moment. */
+  refresh: (workspace: string, vault: string, credential: string) => `refresh.${workspace}.${vault}.${credential}`,
   credential: (workspace: string, vault: string, credential: string) =>
     `credential.${workspace}.${vault}.${credential}`,
   vaultSecrets: (workspace: string, vault: string) => `secret.${workspace}.${vault}`,

@@ -1,5 +1,5 @@
 /**
- * The port under everything this service stores: three buckets of small values with compare-and-swap.
+ * The port under everything this service stores: buckets of small values with compare-and-swap.
  *
  * K1 `create` succeeds for exactly one of many callers. K2 `update` succeeds only on the revision that was read.
  * K3 `purge` leaves nothing of the value behind. K4 a watcher that was armed before a write sees that write.
@@ -27,7 +27,7 @@ export type Kv = {
   watch(onChange: (change: KvChange) => void, signal: AbortSignal): Promise<void>;
 };
 
-/** The three buckets. */
+/** The four buckets. */
 export type Buckets = {
   /** Vaults and credentials without secrets. */
   readonly vaults: Kv;
@@ -35,6 +35,8 @@ export type Buckets = {
   readonly secrets: Kv;
   /** Bindings and tombstones of sessions. */
   readonly sessions: Kv;
+  /** Receipts of tool calls. */
+  readonly receipts: Kv;
 };
 
 /** A listing of keys fails beyond this many instead of growing without bound. */

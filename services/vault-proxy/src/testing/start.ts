@@ -30,6 +30,9 @@ export type TestOptions = {
   readonly apiKey?: string;
   readonly keyFile?: string;
   readonly natsUrl?: string;
+  /** Where MCP servers may be besides the public internet; default loopback. */
+  readonly mcpRanges?: readonly string[];
+  readonly idempotentTools?: readonly string[];
   readonly privateRanges?: readonly string[];
   readonly overrides?: Overrides;
 };
@@ -39,7 +42,7 @@ export const WORKSPACE = "wrkspc_test";
 
 /** Empty buckets in memory. */
 export function memoryBuckets(): Buckets {
-  return { vaults: memoryKv(), secrets: memoryKv(), sessions: memoryKv() };
+  return { vaults: memoryKv(), secrets: memoryKv(), sessions: memoryKv(), receipts: memoryKv() };
 }
 
 /** Writes a new key file with mode 0600. */
@@ -73,6 +76,10 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
     },
     git: { listen: "127.0.0.1:0" },
     egress: { listen: "127.0.0.1:0", privateRanges: options.privateRanges ?? [] },
+    mcp: {
+      privateRanges: options.mcpRanges ?? ["127.0.0.0/8"],
+      idempotentTools: options.idempotentTools ?? [],
+    },
   };
   const memory = options.natsUrl === undefined;
   const buckets = options.overrides?.buckets ?? memoryBuckets();

@@ -27,6 +27,6 @@ export function credentialUsed(usage: Usage) {
     status: usage.status,
     request_bytes: usage.requestBytes,
     response_bytes: usage.responseBytes,
-    operation_id: "",
+    operation_id: usage.operationId ?? "",
   };
 }

@@ -7,7 +7,7 @@ import type { Usage, UsageWriter } from "./usage.ts";
 export function eventWriter(sessionStore: Pick<RpcClient<typeof SessionService>, "emitEvents">): UsageWriter {
   return {
     async write(usage: Usage, signal: AbortSignal) {
-      if (usage.credentialId === "") {
+      if (usage.credentialId === "" || usage.session === "") {
         return;
       }
       await sessionStore.emitEvents(

@@ -21,6 +21,8 @@ export type Usage = {
   /** `served`, or why not. */
   readonly outcome: "served" | "refused" | "failed" | "aborted";
   readonly atMs: number;
+  /** The operation during which it happened, where it is known. */
+  readonly operationId?: string;
 };
 
 /** Takes a use without making its caller wait; full queues drop and count. */

@@ -1,0 +1,158 @@
+import { newId } from "@manyhands/kit";
+import { Audience } from "@manyhands/protocol";
+import { eventually } from "@manyhands/testkit";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { startMcpServer, type TestMcpServer } from "../testing/mcp-server.ts";
+import { startVaultProxy, type TestVaultProxy, WORKSPACE } from "../testing/start.ts";
+
+const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+const plain = (bytes: Uint8Array | undefined) => JSON.parse(new TextDecoder().decode(bytes));
+
+let vault: TestVaultProxy;
+let server: TestMcpServer;
+let url = "";
+beforeAll(async () => {
+  server = await startMcpServer({ accepts: (token) => token?.startsWith("good") === true });
+  vault = await startVaultProxy();
+  url = server.url;
+});
+afterAll(async () => {
+  await vault?.stop();
+  await server?.close();
+});
+
+async function newVault(token?: string, at = url): Promise<string> {
+  const { vault: made } = await vault.client.createVault({ workspaceId: WORKSPACE, displayName: "v" });
+  const vaultId = made?.id ?? "";
+  if (token !== undefined) {
+    const authJson = json({ type: "static_bearer", mcp_server_url: at, token });
+    await vault.client.createCredential({ workspaceId: WORKSPACE, vaultId, authJson });
+  }
+  return vaultId;
+}
+
+async function bound(vaultIds: string[], at = url): Promise<{ session: string; token: string }> {
+  const session = newId("sesn");
+  const mcpServers = [{ name: "tickets", url: at }];
+  await vault.client.bindSession({ workspaceId: WORKSPACE, sessionId: session, vaultIds, mcpServers });
+  const { token } = await vault.client.mintSessionToken({ sessionId: session, audiences: [Audience.MCP] });
+  return { session, token };
+}
+
+function call(token: string, name: string, text: string, operationId = newId("sevt")) {
+  return vault.client.callTool({ token, operationId, mcpServerName: "tickets", name, inputJson: json({ text }) });
+}
+
+it("lists and calls tools with the credential of the first vault that has one for exactly this server", async () => {
+  const { session, token } = await bound([await newVault(), await newVault("good-1"), await newVault("good-2")]);
+  const { tools, failures } = await vault.client.listTools({ token });
+  expect(failures).toEqual([]);
+  expect(tools.map(({ name }) => name)).toEqual(["echo", "write", "hold"]);
+  expect(plain(tools[0]?.inputSchemaJson)).toMatchObject({ type: "object", properties: { text: { type: "string" } } });
+  const answer = await call(token, "echo", "hello");
+  expect({ ...answer, content: plain(answer.contentJson) }).toMatchObject({
+    outcome: "COMPLETED",
+    isError: false,
+    content: [{ type: "text", text: "hello" }],
+  });
+  expect(server.tokens.slice(-2)).toEqual(["Bearer good-1", "Bearer good-1"]);
+  await eventually(() => vault.events.some((used) => used.session === session && used.proxy === "mcp"));
+  expect(JSON.stringify([vault.audit, vault.events, vault.logs])).not.toContain("good-1");
+});
+
+it("keeps the list until the server says that it changed", async () => {
+  const { token } = await bound([await newVault("good")]);
+  await vault.client.listTools({ token });
+  const lists = server.lists();
+  await vault.client.listTools({ token });
+  expect(server.lists()).toBe(lists);
+  server.addTool("later");
+  await eventually(async () => {
+    const { tools } = await vault.client.listTools({ token });
+    expect(tools.map(({ name }) => name)).toContain("later");
+    return true;
+  });
+});
+
+it("uses a replaced token at once and tells when a server refuses it", async () => {
+  const vaultId = await newVault("good-before");
+  const { token } = await bound([vaultId]);
+  await call(token, "echo", "x");
+  const { credentials } = await vault.client.listCredentials({ workspaceId: WORKSPACE, vaultId });
+  const ref = { workspaceId: WORKSPACE, vaultId, credentialId: credentials[0]?.id ?? "" };
+  await vault.client.updateCredential({ ...ref, authJson: json({ type: "static_bearer", token: "bad-now" }) });
+  const refused = await call(token, "write", "must not happen");
+  expect(refused).toMatchObject({ outcome: "NOT_STARTED", isError: true, failure: { kind: "authentication" } });
+  const { failures } = await vault.client.listTools({ token: (await bound([await newVault("bad")])).token });
+  expect(failures).toMatchObject([{ mcpServerName: "tickets", kind: "authentication" }]);
+  await vault.client.updateCredential({ ...ref, authJson: json({ type: "static_bearer", token: "good-after" }) });
+  expect(await call(token, "echo", "again")).toMatchObject({ outcome: "COMPLETED" });
+  expect(server.tokens.at(-1)).toBe("Bearer good-after");
+  expect(server.written).not.toContain("must not happen");
+});
+
+it("sends an operation once, however often and from wherever it is asked for", async () => {
+  const { token } = await bound([await newVault("good")]);
+  const operation = newId("sevt");
+  const answers = await Promise.all(Array.from({ length: 8 }, () => call(token, "write", "only once", operation)));
+  expect(new Set(answers.map(({ outcome }) => outcome))).toEqual(new Set(["COMPLETED"]));
+  expect(server.written.filter((text) => text === "only once")).toHaveLength(1);
+  expect(await call(token, "write", "only once", operation)).toMatchObject({ outcome: "COMPLETED" });
+  expect(server.written.filter((text) => text === "only once")).toHaveLength(1);
+  await expect(call(token, "write", "something else", operation)).rejects.toMatchObject({
+    reason: "OPERATION_CONFLICT",
+  });
+});
+
+it("stops a call on request and tells the server", async () => {
+  const { token } = await bound([await newVault("good")]);
+  const operationId = newId("sevt");
+  const running = call(token, "hold", "stop me", operationId);
+  await eventually(() => server.holding() === 1);
+  await vault.client.cancelTool({ token, operationId });
+  expect(await running).toMatchObject({ outcome: "KILLED", isError: true });
+  await eventually(() => server.cancelled() === 1);
+});
+
+it("opens a new session at a server that forgot it", async () => {
+  const { token } = await bound([await newVault("good")]);
+  await call(token, "echo", "before");
+  server.forget();
+  const sessions = server.sessions();
+  expect(await call(token, "write", "after a restart")).toMatchObject({ outcome: "COMPLETED" });
+  expect(server.sessions()).toBe(sessions + 1);
+  expect(server.written.filter((text) => text === "after a restart")).toHaveLength(1);
+});
+
+it("speaks the older transport to servers that have nothing else", async () => {
+  const old = await startMcpServer({ transport: "sse", accepts: (token) => token === "good-old" });
+  try {
+    const { token } = await bound([await newVault("good-old", old.url)], old.url);
+    expect((await vault.client.listTools({ token })).tools.map(({ name }) => name)).toEqual(["echo", "write", "hold"]);
+    const answer = await call(token, "echo", "over sse");
+    expect(plain(answer.contentJson)).toEqual([{ type: "text", text: "over sse" }]);
+  } finally {
+    await old.close();
+  }
+});
+
+it("refuses other sessions' servers, other audiences, and everything after the end", async () => {
+  const { session, token } = await bound([await newVault("good")]);
+  const other = await vault.client.mintSessionToken({ sessionId: session, audiences: [Audience.MODEL] });
+  await expect(call(other.token, "echo", "x")).rejects.toMatchObject({ kind: "denied" });
+  await expect(
+    vault.client.callTool({
+      token,
+      operationId: newId("sevt"),
+      mcpServerName: "else",
+      name: "echo",
+      inputJson: json({}),
+    }),
+  ).rejects.toMatchObject({ reason: "MCP_SERVER_NOT_BOUND" });
+  const running = call(token, "hold", "at the end");
+  await eventually(() => server.holding() === 1);
+  await vault.client.revokeSession({ sessionId: session });
+  await running.catch(() => undefined);
+  await expect(call(token, "echo", "x")).rejects.toMatchObject({ kind: "denied" });
+  await eventually(() => server.holding() === 0);
+});

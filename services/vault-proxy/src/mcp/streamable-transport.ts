@@ -1,0 +1,118 @@
+/**
+ * MCP's Streamable HTTP: one POST per message, answered by JSON or by a stream that ends with the answer.
+ * https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#streamable-http
+ *
+ * H1 nothing is sent twice. H2 redirects are never followed. H3 what a server asks of us is refused, but for `ping`.
+ */
+import type { Dispatcher } from "undici";
+import { NotConnected } from "../net/vetted-agent.ts";
+import type { JsonObject, RpcMessage } from "./json-rpc.ts";
+import { parseRpc } from "./json-rpc.ts";
+import { McpError, RpcError, statusError } from "./mcp-error.ts";
+import { discard, eventsOf, mediaTypeOf, messagesOf } from "./read-answer.ts";
+import { MCP_LIMITS, type RpcRequest, type Transport, type TransportOptions } from "./transport.ts";
+
+const METHOD_NOT_FOUND = -32_601;
+const SESSION_ID = /^[\x21-\x7e]{1,512}$/;
+
+/** A transport to one server; it keeps the session id that the server gives. */
+export function streamableTransport(options: TransportOptions): Transport {
+  const { dispatcher, url } = options;
+  const origin = url.origin;
+  const path = `${url.pathname}${url.search}`;
+  let sessionId: string | undefined;
+  let version: string | undefined;
+
+  const headers = async (accept: string): Promise<Record<string, string>> => {
+    const authorization = await options.authorization();
+    return {
+      accept,
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(sessionId === undefined ? {} : { "mcp-session-id": sessionId }),
+      ...(version === undefined ? {} : { "mcp-protocol-version": version }),
+    };
+  };
+  const post = async (message: object, signal: AbortSignal): Promise<Dispatcher.ResponseData> => {
+    const answer = await ask(dispatcher, {
+      origin,
+      path,
+      method: "POST",
+      headers: { ...(await headers("application/json, text/event-stream")), "content-type": "application/json" },
+      body: JSON.stringify(message),
+      signal,
+    });
+    const given = answer.headers["mcp-session-id"];
+    if (sessionId === undefined && typeof given === "string" && SESSION_ID.test(given)) sessionId = given;
+    if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
+    discard(answer.body);
+    throw statusError(answer.statusCode, sessionId !== undefined);
+  };
+  const send = async (message: object, signal: AbortSignal) => discard((await post(message, signal)).body);
+  const received = (message: RpcMessage) => {
+    if (message.kind !== "request") return options.onMessage(message);
+    const { id, method } = message;
+    const answer = method === "ping" ? { result: {} } : { error: { code: METHOD_NOT_FOUND, message: "not served" } };
+    send({ jsonrpc: "2.0", id, ...answer }, AbortSignal.timeout(MCP_LIMITS.requestMs)).catch(() => undefined);
+  };
+
+  return {
+    async request(request: RpcRequest, signal: AbortSignal): Promise<JsonObject> {
+      const answer = await post({ jsonrpc: "2.0", ...request }, signal);
+      try {
+        for await (const message of messagesOf(answer)) {
+          if (message.kind === "result" && message.id === request.id) return message.result;
+          if (message.kind === "error" && message.id === request.id) throw new RpcError(message.code, message.message);
+          received(message);
+        }
+      } catch (error) {
+        throw error instanceof RpcError ? error : lostAnswer(error, signal);
+      }
+      throw new McpError("connection", "the server ended its answer before the result came", { reached: true });
+    },
+    notify: (method, params, signal) => send({ jsonrpc: "2.0", method, params }, signal),
+    agreed(protocolVersion) {
+      version = protocolVersion;
+    },
+    async listen(signal) {
+      const answer = await ask(dispatcher, {
+        origin,
+        path,
+        method: "GET",
+        headers: await headers("text/event-stream"),
+        signal,
+      });
+      if (answer.statusCode !== 200 || mediaTypeOf(answer) !== "text/event-stream") return discard(answer.body);
+      for await (const { data } of eventsOf(answer.body, Number.POSITIVE_INFINITY)) {
+        for (const message of parseRpc(data) ?? []) received(message);
+      }
+    },
+    async close() {
+      if (sessionId === undefined) return;
+      const signal = AbortSignal.timeout(2000);
+      const request = headers("application/json").then((sent) =>
+        ask(dispatcher, { origin, path, method: "DELETE", headers: sent, signal }),
+      );
+      await request.then(({ body }) => discard(body)).catch(() => undefined);
+    },
+  };
+}
+
+/** Sends one HTTP request; what fails becomes an McpError that says whether it can have been sent. */
+export async function ask(
+  dispatcher: Dispatcher,
+  request: Dispatcher.RequestOptions,
+): Promise<Dispatcher.ResponseData> {
+  try {
+    return await dispatcher.request({ ...request, headersTimeout: 0, bodyTimeout: 0 });
+  } catch (error) {
+    if (error instanceof NotConnected) throw new McpError("connection", error.message, { reached: false });
+    throw lostAnswer(error, request.signal instanceof AbortSignal ? request.signal : undefined);
+  }
+}
+
+function lostAnswer(error: unknown, signal: AbortSignal | undefined): McpError {
+  if (error instanceof McpError) return error;
+  if (signal?.aborted) return new McpError("stopped", "the request was stopped", { reached: true });
+  const code = error instanceof Error && "code" in error ? String(error.code) : "connection lost";
+  return new McpError("connection", `the connection to the server failed (${code})`, { reached: true });
+}
