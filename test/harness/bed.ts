@@ -155,7 +155,14 @@ async function stopAll(processes: readonly Process[]): Promise<void> {
 }
 
 /** A session with the built-in tools and the given text as its first message; answers its id. */
-export async function createSession(bed: Bed, text: string, agent: JsonObject = {}, sessionId = ""): Promise<string> {
+export async function createSession(
+  bed: Bed,
+  text: string,
+  agent: JsonObject = {},
+  sessionId = "",
+  metadata: Record<string, string> = {},
+  budget?: JsonObject,
+): Promise<string> {
   const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const { session } = await bed.sessions.createSession({
     workspaceId,
@@ -166,6 +173,8 @@ export async function createSession(bed: Bed, text: string, agent: JsonObject = 
       tools: [{ type: "agent_toolset_20260401" }],
       ...agent,
     }),
+    metadata,
+    ...(budget === undefined ? {} : { budgetJson: json(budget) }),
     environmentJson: json({ config: { type: "cloud" } }),
     initialEvents: [encodeEvent(message(text))],
   });

@@ -25,6 +25,20 @@ export interface ModelPrice {
 /** Prices by model name. */
 export type PriceTable = Readonly<Record<string, ModelPrice>>;
 
+const priceKinds = ["input", "output", "cache_read", "cache_write"] as const satisfies readonly (keyof ModelPrice)[];
+
+/** Reads `{model: {input, output, cache_read, cache_write}}`; throws TypeError that names the field and the rule. */
+export function readPriceTable(value: Json): PriceTable {
+  const table = Object.entries(objectOf(value)).map(([model, given]): [string, ModelPrice] => {
+    const price = objectOf(given);
+    const kind = priceKinds.find((one) => typeof price[one] !== "number" || price[one] < 0);
+    if (kind !== undefined) throw new TypeError(`${model}.${kind} must be a number from 0`);
+    const [input = 0, output = 0, cache_read = 0, cache_write = 0] = priceKinds.map((one) => Number(price[one]));
+    return [model, { input, output, cache_read, cache_write }];
+  });
+  return Object.fromEntries(table);
+}
+
 /** Where a session stands against its budget. `unpriced` names a model whose cost nobody can tell. */
 export type BudgetState =
   | { readonly type: "within" }

@@ -1,4 +1,5 @@
-import { defaultLimits, type Limits } from "@manyhands/core";
+import { readFileSync } from "node:fs";
+import { defaultLimits, type Limits, type NumericLimit, type PriceTable, readPriceTable } from "@manyhands/core";
 import { type Env, readEnv, readServiceConfig, type ServiceConfig, toAppError } from "@manyhands/kit";
 import { type FaultChoice, parseFaultChoice } from "./fault-points.ts";
 
@@ -19,6 +20,10 @@ export interface Config {
   readonly warmMs: number;
   /** After how many events the fold is saved in the log; 0 never. */
   readonly checkpointEvents: number;
+  /** The egress proxy that web_fetch goes through; absent means web_fetch is not available. */
+  readonly egressProxyUrl: URL | undefined;
+  /** The search provider of web_search; absent means web_search is not available. */
+  readonly searchUrl: URL | undefined;
   /** A model stream that is silent for so long is cut. */
   readonly modelIdleMs: number;
   /** Pause between two previews of the same text. */
@@ -66,6 +71,8 @@ export function readConfig(env: Env): Config {
       max: 100_000,
       doc: "After how many events of a session its fold is saved in the log, so that waking it costs the same at any length; 0 never.",
     }),
+    egressProxyUrl: optionalUrl(reader, "MH_EGRESS_PROXY_URL", "Egress proxy that web_fetch goes through."),
+    searchUrl: optionalUrl(reader, "MH_SEARCH_URL", "Search provider of web_search, with the interface of SearXNG."),
     modelIdleMs: reader.integer("MH_MODEL_IDLE_MS", {
       default: 120_000,
       min: 100,
@@ -88,7 +95,7 @@ export function readConfig(env: Env): Config {
 type Reader = ReturnType<typeof readEnv>;
 
 function readLimits(reader: Reader): Limits {
-  const limit = (name: string, key: keyof Limits, max: number, doc: string) =>
+  const limit = (name: string, key: NumericLimit, max: number, doc: string) =>
     reader.integer(name, { default: defaultLimits[key], min: 1, max, doc });
   return {
     ...defaultLimits,
@@ -109,8 +116,34 @@ function readLimits(reader: Reader): Limits {
       3_600_000,
       "Longest pause between two tries.",
     ),
+    turnMs: limit("MH_MAX_TURN_MS", "turnMs", 2_592_000_000, "Longest time a turn may run before a model request."),
+    outputBytes: limit("MH_OUTPUT_BYTES", "outputBytes", 400 * 1024, "Bytes of one tool result the model is shown."),
+    prices: readPrices(reader),
     maxOutputTokens: limit("MH_MAX_OUTPUT_TOKENS", "maxOutputTokens", 1_000_000, "Tokens of one model response."),
   };
+}
+
+/** A JSON object by model name: what cost budgets are held against. */
+function readPrices(reader: Reader): PriceTable {
+  const file = reader.optional("MH_MODEL_PRICES_FILE", {
+    doc: "JSON of list prices, US dollars per million tokens: {model: {input, output, cache_read, cache_write}}.",
+  });
+  if (file === undefined) return {};
+  try {
+    return readPriceTable(JSON.parse(readFileSync(file, "utf8")));
+  } catch (error) {
+    reader.problem(`MH_MODEL_PRICES_FILE cannot be used: ${toAppError(error).message}`);
+    return {};
+  }
+}
+
+function optionalUrl(reader: Reader, name: string, doc: string): URL | undefined {
+  const text = reader.optional(name, { doc });
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol === "http:" || url?.protocol === "https:") return url;
+  reader.problem(`${name} must be an http or https URL`);
+  return undefined;
 }
 
 function readFault(reader: Reader): FaultChoice | undefined {

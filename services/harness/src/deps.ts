@@ -1,6 +1,6 @@
 import { type Bus, connectBus, consumeWakes, publishDelta, publishWake, subscribeTail } from "@manyhands/bus";
 import { systemClock as clock, createRpcClient, newId, type RpcClient, type Shell } from "@manyhands/kit";
-import { SandboxService, SessionService, VaultService } from "@manyhands/protocol";
+import { Audience, SandboxService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createPass } from "./fault-points.ts";
 import { defaultHarness, type HarnessKinds, registerHarnesses } from "./harness-kinds.ts";
@@ -11,6 +11,9 @@ import { createWarmSessions } from "./loop/warm-sessions.ts";
 import { createAnthropicModel } from "./model/anthropic-model.ts";
 import type { Model } from "./model/model.ts";
 import { createSessionTokens } from "./model/session-tokens.ts";
+import { createRecall } from "./server-tools/recall.ts";
+import { createWebFetch } from "./server-tools/web-fetch.ts";
+import { createWebSearch } from "./server-tools/web-search.ts";
 
 /** Everything the routes and the loop use. */
 export interface Deps {
@@ -47,6 +50,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   for (const [of, one] of Object.entries({ sessions, sandboxes, vaults }))
     lifecycle.onStop(`${of} client`, () => one.close());
   const tokens = createSessionTokens(vaults);
+  const egressTokens = createSessionTokens(vaults, Audience.EGRESS);
   const model =
     overrides.model ?? createAnthropicModel({ baseUrl: config.modelProxyUrl, tokens, idleMs: config.modelIdleMs });
   const warm = createWarmSessions(config.warmMs, clock);
@@ -67,6 +71,11 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     limits,
     pass,
     deltaIntervalMs,
+    serverTools: {
+      recall: createRecall(sessions),
+      web_fetch: createWebFetch({ proxyUrl: config.egressProxyUrl, token: (sessionId) => egressTokens.get(sessionId) }),
+      web_search: createWebSearch(config.searchUrl),
+    },
     publishDelta: (sessionId: string, delta: Parameters<typeof publishDelta>[2]) => publishDelta(bus, sessionId, delta),
   };
   const kinds = overrides.kinds ?? registerHarnesses([defaultHarness]);

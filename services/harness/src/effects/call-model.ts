@@ -3,8 +3,11 @@ import {
   failureEvents,
   type Limits,
   type ModelRequest,
+  type ModelResponse,
+  type NewEvent,
   type Recorded,
   responseEvents,
+  summaryEvents,
 } from "@manyhands/core";
 import type { Pass } from "../fault-points.ts";
 import type { Model } from "../model/model.ts";
@@ -15,12 +18,14 @@ export interface ModelCall {
   readonly sessionId: string;
   readonly agent: AgentConfig;
   readonly request: ModelRequest;
-  /** Id of `span.model_request_start`. */
-  readonly startId: string;
+  /** The event that announces it. */
+  readonly start: NewEvent<"span.model_request_start">;
   /** 1 for the first try. */
   readonly attempt: number;
   readonly limits: Limits;
   readonly deltas: DeltaPublisher;
+  /** Told when a tool use begins. */
+  readonly toolUse: (name: string) => void;
   readonly signal: AbortSignal;
 }
 
@@ -29,6 +34,7 @@ export async function callModel(model: Model, pass: Pass, call: ModelCall): Prom
   const { deltas, signal } = call;
   const listener = {
     started: deltas.started,
+    toolUse: call.toolUse,
     text: (eventId: string, index: number, text: string) => {
       deltas.text(eventId, index, text);
       pass("during_model_stream");
@@ -36,7 +42,17 @@ export async function callModel(model: Model, pass: Pass, call: ModelCall): Prom
   };
   const end = await model.ask(call.sessionId, call.request, listener, signal);
   deltas.close();
-  if (end.type === "failure") return failureEvents(call.startId, end.failure, call.attempt, call.limits);
+  if (end.type === "failure") return failureEvents(call.start.id, end.failure, call.attempt, call.limits);
   pass("after_model_response");
-  return responseEvents(call.agent, call.startId, end.response, call.limits);
+  return recorded(call, end.response);
+}
+
+function recorded({ agent, start, attempt, limits }: ModelCall, response: ModelResponse): Recorded[] {
+  if (start.purpose === undefined) return responseEvents(agent, start.id, response, limits);
+  const summary = summaryEvents(start.id, start.context_position, response);
+  const failure = {
+    kind: "server",
+    message: "The model answered the request for a summary without any text.",
+  } as const;
+  return summary ?? failureEvents(start.id, failure, attempt, limits);
 }

@@ -1,5 +1,5 @@
-import type { Delta } from "@manyhands/protocol";
 import { systemClock } from "@manyhands/kit";
+import type { Delta } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
 import { expect, it } from "vitest";
 import { createDeltaPublisher } from "./delta-publisher.ts";

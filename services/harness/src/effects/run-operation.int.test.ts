@@ -63,19 +63,22 @@ const call: Call = {
 };
 
 function run(mode: Operation["mode"], more: Partial<Operation> = {}): Promise<OperationEnd> {
-  return runOperation({ sandboxes, pass: () => undefined, clock: systemClock }, {
-    call,
-    handId: "hand_1",
-    epoch: 1,
-    attempt: 1,
-    mode,
-    timeoutMs: 5_000,
-    maxAttempts: 3,
-    outputBytes: 1_000,
-    detach: new AbortController().signal,
-    cancel: new AbortController().signal,
-    ...more,
-  });
+  return runOperation(
+    { sandboxes, pass: () => undefined, clock: systemClock },
+    {
+      call,
+      handId: "hand_1",
+      epoch: 1,
+      attempt: 1,
+      mode,
+      timeoutMs: 5_000,
+      maxAttempts: 3,
+      outputBytes: 1_000,
+      detach: new AbortController().signal,
+      cancel: new AbortController().signal,
+      ...more,
+    },
+  );
 }
 
 function result(end: OperationEnd): unknown {

@@ -58,7 +58,8 @@ const attachDeadlineMs = 3_600_000;
 export type Sandboxes = Pick<
   RpcClient<typeof SandboxService>,
   "provision" | "execute" | "attach" | "cancelOperation"
->;
+> &
+  Partial<Pick<RpcClient<typeof SandboxService>, "release">>;
 
 /** What an operation needs from outside. */
 export interface OperationPorts {
@@ -93,11 +94,7 @@ export async function runOperation(ports: OperationPorts, operation: Operation):
   }
 }
 
-async function drive(
-  ports: OperationPorts,
-  operation: Operation,
-  signal: AbortSignal,
-): Promise<OperationEnd> {
+async function drive(ports: OperationPorts, operation: Operation, signal: AbortSignal): Promise<OperationEnd> {
   if (operation.mode === "start") {
     const first = await execute(ports, operation, signal);
     if (first !== "follow") return first;
@@ -132,8 +129,7 @@ async function execute(
   const request = {
     handId: operation.handId,
     operationId: call.id,
-    name: call.name,
-    inputJson: new TextEncoder().encode(JSON.stringify(call.input)),
+    ...calledAs(call),
     epoch: BigInt(operation.epoch),
     timeout: { seconds: BigInt(Math.floor(timeoutMs / 1_000)), nanos: (timeoutMs % 1_000) * 1_000_000 },
   };
@@ -161,6 +157,11 @@ function refusal(operation: Operation, error: AppError): OperationEnd | undefine
   return undefined;
 }
 
+/** With it, any manager finds the tool's words for the end. */
+function calledAs({ name, input }: Call) {
+  return { name, inputJson: new TextEncoder().encode(JSON.stringify(input)) };
+}
+
 /** Asks how it stands. `heard` when somebody answered without a result, `silent` when nobody did. */
 async function attach(
   { sandboxes, pass }: OperationPorts,
@@ -172,6 +173,7 @@ async function attach(
     operationId: operation.call.id,
     fromOffset: 0n,
     epoch: BigInt(operation.epoch),
+    ...calledAs(operation.call),
   };
   try {
     const result = await resultOf(sandboxes.attach(request, { signal, deadlineMs: attachDeadlineMs }), pass);

@@ -43,15 +43,15 @@ export function createMailbox(clock: Clock): Mailbox {
     },
     async wait(untilMs) {
       if (messages.length > 0) return;
-      const woken = new AbortController();
+      const timed = untilMs === undefined ? undefined : new AbortController();
       await new Promise<void>((resolve) => {
         wake = resolve;
-        if (untilMs === undefined) return;
+        if (untilMs === undefined || timed === undefined) return;
         const ms = Math.min(maxTimerMs, Math.max(0, untilMs - clock.nowMs()));
-        clock.sleep(ms, woken.signal).then(resolve, resolve);
+        clock.sleep(ms, timed.signal).then(resolve, resolve);
       });
       wake = undefined;
-      woken.abort();
+      timed?.abort();
     },
   };
 }

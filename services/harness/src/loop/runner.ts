@@ -7,6 +7,7 @@
 import {
   type Action,
   buildModelRequest,
+  buildSummaryRequest,
   type Call,
   closedRequest,
   type EventDraft,
@@ -19,6 +20,7 @@ import {
 import { AppError, type Clock, type Logger, toAppError } from "@manyhands/kit";
 import { type Pass, passStored } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
+import { toolOptions } from "../server-tools/server-tools.ts";
 import { HeldSession, type HolderPorts } from "./held-session.ts";
 import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
 import type { Tasks } from "./tasks.ts";
@@ -164,26 +166,32 @@ export class Runner {
   /** A request keeps running when its announcement lost a race: the log it was shown has not changed. */
   private async callModel(action: Extract<Action, { type: "callModel" }>): Promise<"waited"> {
     const adopted = this.tasks.model();
-    if (adopted !== undefined) {
+    if (adopted !== undefined && adopted.start.purpose === action.purpose) {
       this.session.decide([...closing(action.closes), adopted.start]);
       await this.storeAnnouncement();
       return "waited";
     }
+    this.tasks.dropModel();
+    const { purpose } = action;
     const isOverlapping = this.session.mayOverlap;
-    const contextPosition = isOverlapping ? this.session.storedState.head : action.contextPosition;
+    // A summary is made of what lies behind; only the conversation itself is shown as far as it is stored.
+    const isNewest = isOverlapping && purpose === undefined;
+    const contextPosition = isNewest ? this.session.storedState.head : action.contextPosition;
     const start: NewEvent<"span.model_request_start"> = {
       id: this.ports.newId("sevt"),
       type: "span.model_request_start",
-      model: this.session.living().agent.model,
+      model: action.model ?? this.session.living().agent.model,
       context_position: contextPosition,
       attempt: action.attempt,
+      ...(purpose === undefined ? {} : { purpose }),
     };
     this.session.decide([...closing(action.closes), start]);
     // The frame now holds framing events only; with facts in it, they must be durable before the model is asked (H2).
     if (!isOverlapping && !(await this.session.flush())) return "waited";
     const { agent } = this.session.living();
-    const request = buildModelRequest(await this.session.wholeLog(), {
-      agent,
+    const build = purpose === undefined ? buildModelRequest : buildSummaryRequest;
+    const request = build(await this.session.wholeLog(), {
+      agent: { ...agent, model: start.model },
       contextPosition,
       maxOutputTokens: this.ports.limits.maxOutputTokens,
     });
@@ -194,7 +202,8 @@ export class Runner {
 
   private async storeAnnouncement(): Promise<void> {
     if (!(await this.session.flush())) return;
-    this.tasks.model()?.claim();
+    const task = this.tasks.model();
+    if (task?.start.purpose === undefined) task?.claim({ state: this.session.living(), epoch: this.session.epoch }); // nobody sees a summary being written
     this.ports.pass("after_take_append");
   }
 
@@ -255,7 +264,8 @@ export class Runner {
     const attempt = this.sends.get(call.id);
     const counted =
       progress.at === "dispatched" && attempt !== undefined ? { ...call, progress: { ...progress, attempt } } : call;
-    this.tasks.operate(counted, this.session.epoch, mode);
+    const { agent } = this.session.living();
+    this.tasks.operate(counted, this.session.epoch, mode, toolOptions(agent.toolset, call.name));
   }
 
   private fail(key: string, error: AppError): void {

@@ -1,21 +1,41 @@
 /** What one brain is busy with for one session: at most one model request, one provisioning, and some operations. */
-import type { AgentConfig, Call, Limits, LivingState, ModelRequest, NewEvent, Recorded } from "@manyhands/core";
+import {
+  type AgentConfig,
+  type Call,
+  isHandTool,
+  isServerTool,
+  type JsonObject,
+  judgeTool,
+  type Limits,
+  type LivingState,
+  type ModelRequest,
+  type NewEvent,
+  type Recorded,
+} from "@manyhands/core";
 import type { Clock, IdSource } from "@manyhands/kit";
 import type { Delta } from "@manyhands/protocol";
 import { callModel } from "../effects/call-model.ts";
 import { createDeltaPublisher } from "../effects/delta-publisher.ts";
+import { type Guess, guessHand } from "../effects/guess-hand.ts";
 import { provisionHand } from "../effects/provision.ts";
 import { runOperation, type Sandboxes } from "../effects/run-operation.ts";
 import type { Pass } from "../fault-points.ts";
 import type { Model } from "../model/model.ts";
+import { runServerTool, type ServerTools } from "../server-tools/server-tools.ts";
 import type { Message } from "./mailbox.ts";
 
 /** A model request in flight, or answered and not taken yet. */
 export interface ModelTask {
   readonly start: NewEvent<"span.model_request_start">;
   readonly answer: readonly Recorded[] | undefined;
-  /** The brain is known to hold the session: previews may go out. */
-  claim(): void;
+  /** The brain is known to hold the session: previews may go out, and a hand may be asked for on a guess. */
+  claim(session: Claimed): void;
+}
+
+/** A session as its brain holds it. */
+export interface Claimed {
+  readonly state: LivingState;
+  readonly epoch: number;
 }
 
 /** What a model task is made of. */
@@ -34,7 +54,8 @@ export interface Tasks {
   /** Ends the request if it runs, and forgets it. */
   dropModel(): void;
   provision(state: LivingState, epoch: number): void;
-  operate(call: Call, epoch: number, mode: "start" | "follow"): void;
+  /** `options` is what the agent's configuration says about the tool. */
+  operate(call: Call, epoch: number, mode: "start" | "follow", options?: JsonObject): void;
   /** Stops operations, following those that another brain started. */
   cancel(calls: readonly Call[], epoch: number): void;
   /** A task has reported. */
@@ -53,6 +74,8 @@ export interface TaskPorts {
   readonly pass: Pass;
   readonly publishDelta: (sessionId: string, delta: Delta) => void;
   readonly deltaIntervalMs: number;
+  /** Tools that run outside any hand, by name; absent means none is served. */
+  readonly serverTools?: ServerTools;
 }
 
 /** The tasks of a session; each reports once by `push`. */
@@ -73,6 +96,7 @@ class SessionTasks implements Tasks {
   private readonly operations = new Map<string, AbortController>();
   private isProvisioning = false;
   private running: RunningModel | undefined;
+  private guess: Guess | undefined;
 
   constructor(ports: TaskPorts, sessionId: string, push: (message: Message) => void) {
     this.ports = ports;
@@ -95,16 +119,35 @@ class SessionTasks implements Tasks {
     const { model, limits, pass, publishDelta, deltaIntervalMs, clock } = this.ports;
     const deltas = createDeltaPublisher((delta) => publishDelta(this.sessionId, delta), deltaIntervalMs, clock);
     const abort = new AbortController();
-    const task: RunningModel = { start: init.start, answer: undefined, abort, claim: deltas.open };
+    this.guess?.drop();
+    this.guess = undefined;
+    // A guess takes both: a tool use has begun, and the brain is known to hold the session.
+    let needsHand = false;
+    let claimed: Claimed | undefined;
+    const guess = () => {
+      if (!needsHand || claimed === undefined || this.guess !== undefined || this.gone.signal.aborted) return;
+      if (claimed.state.hand !== undefined || abort.signal.aborted) return;
+      this.guess = guessHand(this.ports.sandboxes, { id: this.sessionId, ...claimed });
+    };
+    const claim = (session: Claimed) => {
+      deltas.open();
+      claimed = session;
+      guess();
+    };
+    const task: RunningModel = { start: init.start, answer: undefined, abort, claim };
     this.running = task;
     const call = {
       sessionId: this.sessionId,
       agent: init.agent,
       request: init.request,
-      startId: init.start.id,
+      start: init.start,
       attempt: init.attempt,
       limits,
       deltas,
+      toolUse: (name: string) => {
+        needsHand ||= runsInHand(init.agent, name);
+        guess();
+      },
       signal: abort.signal,
     };
     callModel(model, pass, call).then(
@@ -127,6 +170,7 @@ class SessionTasks implements Tasks {
   provision(state: LivingState, epoch: number): void {
     if (this.isProvisioning) return;
     this.isProvisioning = true;
+    this.guess?.used();
     const session = { id: this.sessionId, state, epoch, signal: this.gone.signal };
     provisionHand(this.ports, session).then(
       (event) => this.push({ type: "facts", key: "provision", events: [event] }),
@@ -134,12 +178,12 @@ class SessionTasks implements Tasks {
     );
   }
 
-  operate(call: Call, epoch: number, mode: "start" | "follow"): void {
-    this.start(call, epoch, mode);
+  operate(call: Call, epoch: number, mode: "start" | "follow", options: JsonObject = {}): void {
+    this.start(call, epoch, mode, options);
   }
 
   cancel(calls: readonly Call[], epoch: number): void {
-    for (const call of calls) (this.operations.get(call.id) ?? this.start(call, epoch, "follow"))?.abort();
+    for (const call of calls) (this.operations.get(call.id) ?? this.start(call, epoch, "follow", {}))?.abort();
   }
 
   ended(key: string): void {
@@ -150,15 +194,20 @@ class SessionTasks implements Tasks {
 
   detach(): void {
     this.gone.abort();
+    this.guess?.drop();
     this.dropModel();
   }
 
-  private start(call: Call, epoch: number, mode: "start" | "follow"): AbortController | undefined {
+  private start(call: Call, epoch: number, mode: "start" | "follow", options: JsonObject): AbortController | undefined {
     const { progress } = call;
     if (progress.at !== "dispatched" || this.operations.has(call.id)) return undefined;
     const { limits } = this.ports;
     const cancel = new AbortController();
     this.operations.set(call.id, cancel);
+    if (call.kind === "agent" && isServerTool(call.name)) {
+      this.runServerTool(call, options, cancel.signal);
+      return cancel;
+    }
     runOperation(this.ports, {
       call,
       handId: progress.handId,
@@ -182,9 +231,24 @@ class SessionTasks implements Tasks {
     return cancel;
   }
 
+  /** Following one means running it again: it only reads. */
+  private runServerTool(call: Call, options: JsonObject, cancel: AbortSignal): void {
+    const use = { sessionId: this.sessionId, options, outputBytes: this.ports.limits.outputBytes };
+    runServerTool(this.ports.serverTools ?? {}, call, use, { detach: this.gone.signal, cancel }).then(
+      (events) => this.push({ type: "facts", key: call.id, events }),
+      (error: unknown) => this.failed(call.id, error),
+    );
+  }
+
   private failed(key: string, error: unknown): void {
     if (!this.gone.signal.aborted) this.push({ type: "failed", key, error });
   }
+}
+
+/** True where a use of the tool will ask for a hand without anybody being asked first. */
+function runsInHand(agent: AgentConfig, name: string): boolean {
+  const verdict = judgeTool(agent, name);
+  return isHandTool(name) && verdict.kind === "agent" && verdict.permission === "allow";
 }
 
 /** The tool's own timeout where it has one, within the limit. */

@@ -14,7 +14,7 @@ it.each([
   [503, "", "server"],
   [402, "billing_error", "billing"],
   [400, "invalid_request_error", "refused"],
-  [413, "request_too_large", "refused"],
+  [413, "request_too_large", "contextOverflow"],
   [404, "not_found_error", "refused"],
 ] as const)("%s %s is %s", (status, type, kind) => {
   expect(answered(status, type).kind).toBe(kind);
@@ -35,4 +35,12 @@ it("reads how long the provider asks to wait, in seconds or as a date", () => {
 it("takes everything that is not an answer for a cut connection", () => {
   expect(modelFailure(new APIConnectionError({ message: "reset" })).kind).toBe("network");
   expect(modelFailure(new SyntaxError("bad JSON")).kind).toBe("network");
+});
+
+it.each([
+  "prompt is too long: 210000 tokens > 200000 maximum",
+  "input length and `max_tokens` exceed context limit: 190000 + 32000 > 200000",
+])("knows a conversation that is too long by the provider's words: %s", (message) => {
+  const body = { type: "error", error: { type: "invalid_request_error", message } };
+  expect(modelFailure(APIError.generate(400, body, undefined, new Headers())).kind).toBe("contextOverflow");
 });

@@ -21,13 +21,18 @@ export function modelFailure(thrown: unknown): ModelFailure {
   }
   const retryAfterMs = retryAfter(thrown.headers);
   return {
-    kind: kindOf(thrown.status, typeOf(thrown)),
+    kind: kindOf(thrown.status, typeOf(thrown), thrown.message),
     message: bounded(thrown.message),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   };
 }
 
-function kindOf(status: number | undefined, type: string): ModelFailure["kind"] {
+/** Words of the provider for a conversation that is longer than the model's context; it has no error type of its own. */
+const tooLong =
+  /prompt is too long|exceeds? the (model's )?(maximum )?context|context (window|length) (is )?exceeded|input length and `max_tokens` exceed/i;
+
+function kindOf(status: number | undefined, type: string, message: string): ModelFailure["kind"] {
+  if (status === 413 || (status === 400 && tooLong.test(message))) return "contextOverflow";
   const named = byType[type];
   if (named !== undefined) return named;
   if (status === 529) return "overloaded";

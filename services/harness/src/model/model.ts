@@ -6,6 +6,8 @@ export interface ModelListener {
   started(eventId: string, type: "agent.message" | "agent.thinking"): void;
   /** Text was added to one text block of a message. */
   text(eventId: string, index: number, text: string): void;
+  /** A tool use begins; its input is still to come. */
+  toolUse?(name: string): void;
 }
 
 /** How a request ended. */

@@ -97,6 +97,7 @@ export class ResponseBuilder {
       this.open = { type: "redacted_thinking", id: this.newId(), data: block.data ?? "" };
       this.listener.started(this.open.id, "agent.thinking");
     } else if (block.type === "tool_use") {
+      this.listener.toolUse?.(block.name ?? "");
       this.open = { type: "tool_use", id: this.newId(), name: block.name ?? "", json: "", given: block.input };
     } else this.open = { type: "other" };
   }

@@ -2,7 +2,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { RpcClient } from "@manyhands/kit";
 import { Audience, type VaultService } from "@manyhands/protocol";
 
-/** Tokens that name a session to the model proxy; minted when first needed, kept until shortly before they expire. */
+/** Tokens that name a session to one of the proxies; minted when first needed, kept until shortly before they expire. */
 export interface SessionTokens {
   /** A token that works. AppError when vault-proxy refuses or does not answer. */
   get(sessionId: string): Promise<string>;
@@ -13,12 +13,15 @@ export interface SessionTokens {
 const renewBeforeMs = 60_000;
 const maxTokens = 4_096;
 
-/** Tokens from vault-proxy; concurrent calls for one session share one mint. */
-export function createSessionTokens(vaults: RpcClient<typeof VaultService>): SessionTokens {
+/** Tokens from vault-proxy for one audience; concurrent calls for one session share one mint. */
+export function createSessionTokens(
+  vaults: RpcClient<typeof VaultService>,
+  audience: Audience = Audience.MODEL,
+): SessionTokens {
   const tokens = new Map<string, { token: Promise<string>; untilMs: number }>();
   const mint = (sessionId: string) => {
     const entry = { token: Promise.resolve(""), untilMs: Number.POSITIVE_INFINITY };
-    entry.token = vaults.mintSessionToken({ sessionId, audiences: [Audience.MODEL] }).then((answer) => {
+    entry.token = vaults.mintSessionToken({ sessionId, audiences: [audience] }).then((answer) => {
       entry.untilMs = (answer.expiresAt === undefined ? 0 : timestampMs(answer.expiresAt)) - renewBeforeMs;
       return answer.token;
     });
