@@ -1,0 +1,145 @@
+/** vault-proxy as a process of its own, and upstreams in this one, for comparing what goes through it with what does not. */
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import path from "node:path";
+import { createRpcClient } from "@manyhands/kit";
+import { Audience, SessionService, VaultService } from "@manyhands/protocol";
+import { type GitServer, startGitServer, startNatsServer, tempDir } from "@manyhands/testkit";
+import { type GitInHand, gitInHand } from "../../../services/vault-proxy/src/testing/git-in-hand.ts";
+import { ServiceProcess } from "../../storm/service-process.ts";
+
+/** What is measured with. */
+export type ProxyRig = {
+  /** `host:port` of vault-proxy's listeners. */
+  readonly model: string;
+  readonly egress: string;
+  /** Base URL of the upstream behind both: `/v1/messages`, `/small`, `/download`. */
+  readonly upstream: string;
+  /** A session token for everything. */
+  readonly token: string;
+  readonly git: GitServer;
+  readonly gitToken: string;
+  /** git whose requests go through the proxy. */
+  readonly hand: GitInHand;
+  stop(): Promise<void>;
+};
+
+/** Sizes of the downloads, in bytes. */
+export const DOWNLOAD_BYTES = 100 * 1024 * 1024;
+const REPOSITORY_BYTES = 50 * 1024 * 1024;
+const FILES = 50;
+/** Between the first and the last byte of a streamed model answer, in milliseconds. */
+export const STREAM_MS = 100;
+
+/** Starts everything; what was started is ended when a later part does not start. */
+export async function startProxyRig(): Promise<ProxyRig> {
+  const closers: (() => unknown)[] = [];
+  const stop = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const folder = await tempDir("manyhands-bench-");
+    closers.push(() => folder.cleanup());
+    const nats = await startNatsServer({ syncAlways: true });
+    closers.push(() => nats.stop());
+    const upstreamServer = createServer(answer);
+    const upstream = `http://127.0.0.1:${await listen(upstreamServer)}`;
+    closers.push(() => {
+      upstreamServer.closeAllConnections();
+      upstreamServer.close();
+    });
+    const gitToken = randomBytes(16).toString("hex");
+    const git = await startGitServer({ repositories: { big: bigRepository() }, token: gitToken });
+    closers.push(() => git.stop());
+    const keyFile = path.join(folder.path, "vault.key");
+    await writeFile(keyFile, randomBytes(32).toString("base64"), { mode: 0o600 });
+    const start = async (service: "session-store" | "vault-proxy", env: Record<string, string>) => {
+      const made = await ServiceProcess.create({
+        service,
+        name: service,
+        folder: folder.path,
+        env: { MH_NATS_URL: nats.url, ...env },
+      });
+      closers.push(() => made.end("SIGTERM"));
+      await made.start();
+      return made;
+    };
+    const store = await start("session-store", { MH_NATS_MONITOR_URL: nats.monitorUrl });
+    const vault = await start("vault-proxy", {
+      MH_SESSION_STORE_ADDR: store.address,
+      MH_VAULT_KEY_FILE: keyFile,
+      MH_MODEL_UPSTREAM_URL: upstream,
+      MH_MODEL_API_KEY: "bench",
+      MH_EGRESS_PRIVATE_RANGES: "127.0.0.0/8",
+    });
+    const token = await bindSession(store.address, vault.address, git.repoUrl("big"), gitToken);
+    const { model = "", egress = "", git: gitAddress = "" } = vault.addresses;
+    const hand = await gitInHand(gitAddress, [git.url], token);
+    closers.push(() => hand.stop());
+    return { model, egress, upstream, token, git, gitToken, hand, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** A session whose hands may reach everything, and a token of it. */
+async function bindSession(store: string, vault: string, url: string, authorizationToken: string): Promise<string> {
+  const sessions = createRpcClient(SessionService, { address: store, defaultDeadlineMs: 10_000 });
+  const vaults = createRpcClient(VaultService, { address: vault, defaultDeadlineMs: 10_000 });
+  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  const workspaceId = "wrkspc_bench";
+  try {
+    const { session } = await sessions.createSession({
+      workspaceId,
+      agentJson: json({ id: "agent_bench", version: 1, model: { id: "none" } }),
+      environmentJson: json({ id: "env_bench", config: { type: "cloud", networking: { type: "unrestricted" } } }),
+    });
+    const sessionId = session?.id ?? "";
+    await vaults.bindSession({ workspaceId, sessionId, repositories: [{ url, authorizationToken }] });
+    const audiences = [Audience.MODEL, Audience.GIT, Audience.EGRESS];
+    return (await vaults.mintSessionToken({ sessionId, audiences })).token;
+  } finally {
+    sessions.close();
+    vaults.close();
+  }
+}
+
+function bigRepository(): Record<string, Uint8Array> {
+  return Object.fromEntries(
+    Array.from({ length: FILES }, (_, index) => [`data/${index}.bin`, randomBytes(REPOSITORY_BYTES / FILES)]),
+  );
+}
+
+const chunk = Buffer.alloc(64 * 1024, 97);
+
+/** The upstream: answers at once, streams slowly, or sends much. */
+const answer: Parameters<typeof createServer>[1] = (request, response) => {
+  request.resume();
+  if (request.url === "/download") {
+    response.writeHead(200, { "content-length": DOWNLOAD_BYTES });
+    let left = DOWNLOAD_BYTES;
+    const more = () => {
+      while (left > 0) {
+        left -= chunk.length;
+        if (!response.write(chunk)) return;
+      }
+      response.end();
+    };
+    response.on("drain", more);
+    more();
+  } else if (request.url === "/v1/messages?beta=true") {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write("event: message_start\ndata: {}\n\n");
+    setTimeout(() => response.end("event: message_stop\ndata: {}\n\n"), STREAM_MS);
+  } else {
+    response.writeHead(200, { "content-type": "application/json" }).end('{"type":"message","content":[]}');
+  }
+};
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  return typeof address === "object" && address ? address.port : 0;
+}
