@@ -124,7 +124,7 @@ function judgeEnd(
   verdict: Verdict,
   say: Say,
 ): void {
-  const last = log.at(-1);
+  const last = log.findLast((event) => event.type !== "context.checkpointed"); // saved after the end of a turn
   if (session.isStuck || last?.type !== "session.status_idle") {
     verdict.sessions_stuck += 1;
     say(`turn ${session.turns} does not end; the last event is ${JSON.stringify(last).slice(0, 300)}`);

@@ -1,0 +1,254 @@
+/**
+ * Hands and the ledgers in them: what sandbox-manager promises (the contract of `execute`). The same operation id never
+ * starts twice, an older epoch is refused, a ledger outlives its manager and dies with its hand.
+ */
+import { create } from "@bufbuild/protobuf";
+import { AppError } from "@manyhands/kit";
+import { type OperationResult, OperationResultSchema, Outcome } from "@manyhands/protocol";
+import { type Faults, Pipe } from "./process.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** One item of an operation's stream. */
+export type Item =
+  | { readonly case: "started"; readonly value: Record<never, never> }
+  | { readonly case: "result"; readonly value: OperationResult };
+
+interface Operation {
+  readonly id: string;
+  /** `started`: the intent is in the ledger, and whether it was spawned nobody knows. */
+  at: "running" | "ended" | "started";
+  result?: OperationResult;
+  readonly watchers: Set<Pipe<{ item: Item }>>;
+}
+
+/** One hand. */
+export interface SimHand {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly generation: number;
+  isAlive: boolean;
+  epoch: number;
+  readonly operations: Map<string, Operation>;
+}
+
+/** What the world is told of. */
+export interface LedgerEvents {
+  /** An operation is about to be run for the first time, or again. */
+  onRun(hand: SimHand, operationId: string): void;
+  visited(crashPoint: string): void;
+}
+
+const adoptMs = 300;
+
+/** All hands, behind one manager that may be down. */
+export class HandLedger {
+  readonly hands = new Map<string, SimHand>();
+  private readonly scheduler: Scheduler;
+  private readonly faults: Faults;
+  private readonly events: LedgerEvents;
+  private downUntilMs = 0;
+  private made = 0;
+
+  constructor(scheduler: Scheduler, faults: Faults, events: LedgerEvents) {
+    this.scheduler = scheduler;
+    this.faults = faults;
+    this.events = events;
+  }
+
+  provision(sessionId: string, epoch: number): SimHand {
+    this.mustBeUp();
+    const mine = [...this.hands.values()].filter((hand) => hand.sessionId === sessionId);
+    const living = mine.find((hand) => hand.isAlive);
+    if (living !== undefined) {
+      this.takeEpoch(living, epoch);
+      this.events.visited("CP27"); // made before, and nobody recorded it
+      return living;
+    }
+    if (mine.some((hand) => hand.epoch > epoch)) throw AppError.fenced("a newer brain uses the hands", {});
+    const hand: SimHand = {
+      id: `hand_${++this.made}`,
+      sessionId,
+      generation: mine.length + 1,
+      isAlive: true,
+      epoch,
+      operations: new Map(),
+    };
+    this.hands.set(hand.id, hand);
+    return hand;
+  }
+
+  /** Starts an operation, or finds it. */
+  execute(handId: string, operationId: string, epoch: number, timeoutMs: number): Pipe<{ item: Item }> {
+    if (this.isDown) this.events.visited("CP10");
+    this.mustBeUp();
+    const hand = this.living(handId);
+    this.takeEpoch(hand, epoch);
+    const known = hand.operations.get(operationId);
+    if (known !== undefined) return this.follow(known);
+    const pipe = new Pipe<{ item: Item }>();
+    if (this.scheduler.chance(this.faults.managerStuck)) {
+      this.scheduler.after(this.scheduler.between(500, 4_000), () =>
+        this.startLate(hand, operationId, epoch, timeoutMs, pipe),
+      );
+      return pipe;
+    }
+    this.start(hand, operationId, timeoutMs, pipe);
+    return pipe;
+  }
+
+  /** How an operation stands. */
+  attach(handId: string, operationId: string, epoch: number): Pipe<{ item: Item }> {
+    this.mustBeUp();
+    const hand = this.living(handId);
+    this.takeEpoch(hand, epoch);
+    const known = hand.operations.get(operationId);
+    if (known !== undefined) return this.follow(known);
+    const pipe = new Pipe<{ item: Item }>();
+    pipe.push({ item: { case: "result", value: resultOf(Outcome.NOT_STARTED, "This operation was never started.") } });
+    pipe.close();
+    return pipe;
+  }
+
+  cancel(handId: string, operationId: string, epoch: number): void {
+    this.mustBeUp();
+    const hand = this.living(handId);
+    this.takeEpoch(hand, epoch);
+    const operation = hand.operations.get(operationId);
+    if (operation?.at === "ended") this.events.visited("CP23");
+    if (operation?.at === "running") this.end(operation, resultOf(Outcome.KILLED, "[killed: it was canceled]"));
+  }
+
+  /** The manager dies: every stream breaks, ledgers stay. */
+  crashManager(): void {
+    const all = this.operations();
+    if (all.some((operation) => operation.at === "running")) this.events.visited("CP13");
+    this.downUntilMs = this.scheduler.nowMs + adoptMs;
+    for (const operation of all) {
+      for (const pipe of operation.watchers) pipe.close(AppError.unavailable("UNAVAILABLE", "the manager is gone"));
+      operation.watchers.clear();
+    }
+  }
+
+  /** The container dies with everything in it. */
+  loseHand(hand: SimHand): void {
+    if (!hand.isAlive) return;
+    hand.isAlive = false;
+    for (const operation of hand.operations.values()) {
+      if (operation.at !== "running") continue;
+      this.events.visited("CP14");
+      this.end(operation, {
+        ...resultOf(Outcome.UNKNOWN, "the sandbox was lost"),
+        handLost: true,
+        lostReason: "killed",
+      });
+    }
+  }
+
+  /** The engine dies: all containers of all sessions. */
+  loseEngine(): void {
+    const living = [...this.hands.values()].filter((hand) => hand.isAlive);
+    if (living.some((hand) => [...hand.operations.values()].some((one) => one.at === "running")))
+      this.events.visited("CP15");
+    for (const hand of living) this.loseHand(hand);
+  }
+
+  /** True while an operation of the session runs. */
+  isRunning(sessionId: string): boolean {
+    return this.operations(sessionId).some((operation) => operation.at === "running");
+  }
+
+  private get isDown(): boolean {
+    return this.scheduler.nowMs < this.downUntilMs;
+  }
+
+  private mustBeUp(): void {
+    if (this.isDown) throw AppError.unavailable("UNAVAILABLE", "the manager is down");
+  }
+
+  private operations(sessionId?: string): Operation[] {
+    return [...this.hands.values()]
+      .filter((hand) => sessionId === undefined || hand.sessionId === sessionId)
+      .flatMap((hand) => [...hand.operations.values()]);
+  }
+
+  private living(handId: string): SimHand {
+    const hand = this.hands.get(handId);
+    if (hand === undefined) throw AppError.notFound("hand", handId);
+    if (!hand.isAlive) throw AppError.unavailable("HAND_LOST", "killed");
+    return hand;
+  }
+
+  private takeEpoch(hand: SimHand, epoch: number): void {
+    if (epoch < hand.epoch) throw AppError.fenced(`epoch ${epoch} is over`, { epoch: String(hand.epoch) });
+    hand.epoch = epoch;
+  }
+
+  /** What a manager that was stuck does with the request it held. */
+  private startLate(hand: SimHand, id: string, epoch: number, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
+    this.events.visited("CP21");
+    const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(id);
+    if (isOver) pipe.close(AppError.unavailable("UNAVAILABLE", "the hand is another manager's"));
+    else this.start(hand, id, timeoutMs, pipe);
+  }
+
+  private start(hand: SimHand, id: string, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
+    const operation: Operation = { id, at: "started", watchers: new Set([pipe]) };
+    if (this.scheduler.chance(this.faults.managerCrash)) {
+      // It died between its entry and the spawn. Half of the time the hand can prove that nothing came of it.
+      this.events.visited("CP11");
+      if (this.scheduler.chance(0.5)) hand.operations.set(id, operation);
+      this.crashManager();
+      pipe.close(AppError.unavailable("UNAVAILABLE", "the manager is gone"));
+      return;
+    }
+    hand.operations.set(id, operation);
+    operation.at = "running";
+    this.events.onRun(hand, id);
+    pipe.push({ item: { case: "started", value: {} } });
+    const runMs = this.scheduler.chance(0.1) ? timeoutMs * 2 : this.scheduler.between(0, 400);
+    this.scheduler.after(Math.min(runMs, timeoutMs), () => {
+      if (operation.at !== "running") return;
+      if (runMs > timeoutMs) {
+        this.events.visited("CP22");
+        this.end(operation, resultOf(Outcome.KILLED, "part\n[killed: it ran longer than its timeout]"));
+        return;
+      }
+      if (this.scheduler.chance(this.faults.managerCrash)) {
+        this.events.visited("CP16");
+        this.crashManager();
+      }
+      this.end(operation, resultOf(Outcome.COMPLETED, `ran ${id}`));
+    });
+  }
+
+  private follow(operation: Operation): Pipe<{ item: Item }> {
+    const pipe = new Pipe<{ item: Item }>();
+    if (operation.at === "started") {
+      const unknown = resultOf(Outcome.UNKNOWN, "the sandbox's agent was restarted while it ran");
+      pipe.push({ item: { case: "result", value: unknown } });
+      pipe.close();
+      return pipe;
+    }
+    pipe.push({ item: { case: "started", value: {} } });
+    if (operation.result === undefined) operation.watchers.add(pipe);
+    else {
+      pipe.push({ item: { case: "result", value: operation.result } });
+      pipe.close();
+    }
+    return pipe;
+  }
+
+  private end(operation: Operation, result: OperationResult): void {
+    operation.at = "ended";
+    operation.result = result;
+    for (const pipe of operation.watchers) {
+      pipe.push({ item: { case: "result", value: result } });
+      pipe.close();
+    }
+    operation.watchers.clear();
+  }
+}
+
+function resultOf(outcome: Outcome, content: string): OperationResult {
+  return create(OperationResultSchema, { outcome, content, isError: outcome !== Outcome.COMPLETED });
+}
