@@ -15,6 +15,10 @@ import {
 import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
+import { createBusFileStore } from "./snapshots/bus-file-store.ts";
+import type { FileStore } from "./snapshots/file-store.ts";
+import { createMemoryFileStore } from "./snapshots/memory-file-store.ts";
+import { createSnapshots } from "./snapshots/snapshots.ts";
 import { createGitDialer } from "./tunnel/git-dialer.ts";
 
 const MINT_MS = 5000;
@@ -28,7 +32,7 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 /** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
-  const { store, registry } = await openRecords(config, shell, overrides.store);
+  const { store, registry, files } = await openRecords(config, shell, overrides.store);
   const dialer = overrides.dial ?? openDialer(config, shell);
   // Whose hand it is, the record tells: a warm one is made before it has a session.
   const dial: TunnelDialer | undefined =
@@ -47,6 +51,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     registry,
     labels: config.labels,
     peers,
+    ...(files ? { snapshots: createSnapshots(files, systemClock, logger) } : {}),
+    ...(dialer ? { dial: dialer } : {}),
     limits: config.limits,
     clock: systemClock,
     logger,
@@ -72,15 +78,17 @@ async function releaseAll(manager: Manager): Promise<void> {
   }
 }
 
-type Records = { readonly store: HandStore; readonly registry: ManagerRegistry };
+type Records = { readonly store: HandStore; readonly registry: ManagerRegistry; readonly files?: FileStore };
 
 async function openRecords(
   config: Config,
   { logger, lifecycle }: Shell,
   given: HandStore | undefined,
 ): Promise<Records> {
-  if (given) return { store: given, registry: createMemoryManagerRegistry() };
-  if (config.natsUrl === undefined) return { store: createMemoryHandStore(), registry: createMemoryManagerRegistry() };
+  const files = config.snapshots ? { files: createMemoryFileStore() } : {};
+  if (given) return { store: given, registry: createMemoryManagerRegistry(), ...files };
+  if (config.natsUrl === undefined)
+    return { store: createMemoryHandStore(), registry: createMemoryManagerRegistry(), ...files };
   const bus = await connectBus({
     url: config.natsUrl,
     name: "sandbox-manager",
@@ -88,9 +96,13 @@ async function openRecords(
     logger,
   });
   lifecycle.onStop("bus", () => bus.close());
-  await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS"] });
+  await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS", "MH_FILES"] });
   const bucket = await openBucket(bus, "MH_HANDS");
-  return { store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
+  const records = { store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
+  if (!config.snapshots) return records;
+  const fileStore = createBusFileStore(bus);
+  lifecycle.onStop("snapshots", async () => fileStore.close());
+  return { ...records, files: fileStore };
 }
 
 function openDialer(config: Config, { lifecycle, metrics }: Shell): TunnelDialer | undefined {

@@ -1,6 +1,6 @@
 /** From a recipe to a running hand with everything in it: the one way, for sessions and for the warm pool. */
 import { AppError } from "@manyhands/kit";
-import type { Driver, Hand } from "../drivers/driver.ts";
+import type { Driver, Hand, PlannedRepository } from "../drivers/driver.ts";
 import type { Recipe } from "./hand-record.ts";
 
 const FILE_MS = 30_000;
@@ -40,6 +40,8 @@ export async function buildHand(driver: Driver, build: Build): Promise<Hand> {
     image: recipe.image,
     limits: recipe,
     env: recipe.env,
+    ...(recipe.packages ? { packages: recipe.packages } : {}),
+    repositories: mountedOf(recipe),
     attachEpoch: 1,
   });
   try {
@@ -49,6 +51,12 @@ export async function buildHand(driver: Driver, build: Build): Promise<Hand> {
     throw error;
   }
   return hand;
+}
+
+function mountedOf({ repositories }: Recipe): PlannedRepository[] {
+  return repositories.flatMap(({ commit, ...repository }) =>
+    repository.mountPath !== "" && commit !== undefined ? [{ ...repository, commit }] : [],
+  );
 }
 
 async function writeFiles(hand: Hand, recipe: Recipe): Promise<void> {

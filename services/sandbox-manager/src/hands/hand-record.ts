@@ -1,4 +1,14 @@
 import { AppError } from "@manyhands/kit";
+import type { Packages } from "../drivers/driver.ts";
+import type { RecipeProblem, RecipeRepository } from "../recipe/resolve-repositories.ts";
+
+/** What a hand may reach; enforced by the vault-proxy, which is the only way out. */
+export type NetworkPolicy = {
+  readonly mode: string;
+  readonly allowedHosts: readonly string[];
+  readonly allowMcpServers: boolean;
+  readonly allowPackageManagers: boolean;
+};
 
 /** What a hand is made from, as it is stored; the wire form is `manyhands.sandbox.v1.Recipe`. */
 export type Recipe = {
@@ -8,11 +18,16 @@ export type Recipe = {
   readonly workspaceBytes: number;
   readonly pids: number;
   readonly env: Readonly<Record<string, string>>;
-  readonly repositories: readonly { readonly url: string; readonly mountPath: string; readonly checkout: string }[];
+  readonly repositories: readonly RecipeRepository[];
   readonly files: readonly { readonly path: string; readonly contentBase64: string; readonly mode: number }[];
   readonly driver: string;
   /** What the manager that makes it must be labelled with. Absent in records of earlier versions. */
   readonly managerLabels?: Readonly<Record<string, string>>;
+  /** Installed over the image. Absent: none. */
+  readonly packages?: Packages;
+  readonly network?: NetworkPolicy;
+  /** A lost hand's successor begins with its last files. */
+  readonly restoreFiles?: boolean;
 };
 
 /** The one durable record of a session's hand of one name; a lost hand's successor replaces it with generation + 1. */
@@ -39,6 +54,8 @@ export type HandRecord = {
   readonly lostReason: string;
   /** Asked for on a guess: given back after this time unless somebody asks in earnest. Absent or 0: asked for. */
   readonly speculativeUntilMs?: number;
+  /** What of the recipe could not be had. */
+  readonly problems?: readonly RecipeProblem[];
 };
 
 /** A record and the revision a compare-and-swap needs. */

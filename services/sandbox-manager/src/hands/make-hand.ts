@@ -3,7 +3,11 @@
  * touched, so a crash leaves a record that says `provisioning`, and a container whose name the record knows.
  */
 import { AppError, newId, toAppError } from "@manyhands/kit";
-import type { Driver, Hand } from "../drivers/driver.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { prepareRecipe } from "../recipe/prepare-recipe.ts";
+import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
+import type { Moment } from "../snapshots/snapshots.ts";
+import { withFilesOf } from "../snapshots/with-files.ts";
 import { buildHand, driverOf } from "./build-hand.ts";
 import type { HandRecord, Recipe, StoredHand } from "./hand-record.ts";
 import type { HeldHand } from "./held-hands.ts";
@@ -23,6 +27,8 @@ export type Wanted = {
   readonly brainEpoch: number;
   /** Asked for on a guess. */
   readonly speculative: boolean;
+  /** Operations or snapshots, newest first: a new hand begins with the files after the first that is known. */
+  readonly filesAfter: readonly string[];
 };
 
 /** The refusal of a full house; the caller waits as long as it says and asks again. */
@@ -33,19 +39,21 @@ export function fullHouse(words: string): AppError {
 /** Makes a new hand in place of `before` (lost, released or absent). Undefined when somebody else was faster. */
 export async function makeHand(
   manager: Manager,
-  wanted: Wanted,
+  asked: Wanted,
   before: StoredHand | undefined,
 ): Promise<HeldHand | undefined> {
   const { pool, held, limits } = manager;
-  const driver = driverOf(manager, wanted.recipe);
+  const driver = driverOf(manager, asked.recipe);
   if (held.size >= limits.capacity) {
     throw fullHouse(`this manager holds ${limits.capacity} hands, which is its limit (MH_HAND_CAPACITY)`);
   }
   return held.whileMaking(async () => {
+    const { recipe, problems, moment } = await prepareRecipe(manager, driver, asked, before?.record);
+    const wanted = { ...asked, recipe };
     const warm = await pool.claim(wanted.recipe);
     try {
       if (!warm && held.size + pool.size > limits.capacity) await pool.makeRoom();
-      return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm });
+      return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm, problems, moment });
     } finally {
       if (warm) pool.settled(warm.hand.handId);
       pool.want(wanted.recipe);
@@ -58,9 +66,12 @@ type Making = {
   readonly wanted: Wanted;
   readonly before: StoredHand | undefined;
   readonly warm: WarmHand | undefined;
+  readonly problems: readonly RecipeProblem[];
+  readonly moment: Moment | undefined;
 };
 
-async function make(manager: Manager, { driver, wanted, before, warm }: Making): Promise<HeldHand | undefined> {
+async function make(manager: Manager, making: Making): Promise<HeldHand | undefined> {
+  const { driver, wanted, before, warm } = making;
   const record = newRecord(manager, driver, wanted, before, warm?.hand.handId ?? newId("hand"));
   const claimed = await manager.store.write(record, before?.revision ?? 0).catch(async (error: unknown) => {
     if (warm) await driver.destroy(record.handId).catch(() => undefined); // the sweep finds what is left
@@ -71,9 +82,15 @@ async function make(manager: Manager, { driver, wanted, before, warm }: Making):
     return undefined;
   }
   try {
-    const hand: Hand = warm?.hand ?? (await buildHand(driver, record));
+    const built = warm?.hand ?? (await buildHand(driver, record));
+    const { hand, problems } = await withFilesOf(manager, driver, record, built, making.moment);
     const ready = await manager.store.write(
-      { ...record, state: "ready", changedAtMs: manager.clock.nowMs() },
+      {
+        ...record,
+        state: "ready",
+        changedAtMs: manager.clock.nowMs(),
+        problems: [...making.problems, ...(hand.problems ?? []), ...problems],
+      },
       claimed.revision,
     );
     if (!ready) throw AppError.conflict("HAND_RELEASED", "the hand was released while it was made");

@@ -1,5 +1,6 @@
 import { AppError, type Clock, type Logger } from "@manyhands/kit";
-import type { Driver, HandLimits } from "../drivers/driver.ts";
+import type { Driver, HandLimits, TunnelDialer } from "../drivers/driver.ts";
+import type { Snapshots } from "../snapshots/snapshots.ts";
 import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
 import { createHeldHands, type HeldHands } from "./held-hands.ts";
@@ -36,6 +37,10 @@ export type Manager = {
   readonly held: HeldHands;
   readonly pool: WarmPool;
   readonly peers: Peers;
+  /** Absent: hands' files are not kept. */
+  readonly snapshots?: Snapshots;
+  /** The way to git hosts, in the name of a session. */
+  readonly dial?: TunnelDialer;
   /** Where managers find each other, and what this one is labelled with. */
   readonly registry: ManagerRegistry;
   readonly labels: Readonly<Record<string, string>>;

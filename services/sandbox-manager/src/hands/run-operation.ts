@@ -40,6 +40,7 @@ export async function* runCall(manager: Manager, held: HeldHand, call: Call): As
   }
   await beginUse(manager, held);
   try {
+    await manager.snapshots?.settled(held.hand.handId);
     yield* start(manager, held, call, checked.call);
   } finally {
     endUse(manager, held);
@@ -67,7 +68,9 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
       call.signal,
     );
     yield { type: "started", attached: started.existing };
-    yield* follow(started.parts, tool, 0, isStreamed(prepared.kind));
+    const changes = prepared.kind === "shell" || prepared.kind === "exec" || prepared.kind === "write";
+    const after = () => manager.snapshots?.after(held.hand.handId, call.operationId, changes);
+    yield* follow(started.parts, tool, 0, isStreamed(prepared.kind), started.existing ? undefined : after);
   } catch (error) {
     yield { type: "result", result: await endOf(held, call.operationId, error, known) };
   }
@@ -106,7 +109,8 @@ export async function* followOperation(manager: Manager, held: HeldHand, asked: 
     }
     yield { type: "started", attached: true };
     const tool = held.calls.get(operationId) ?? toolOf(asked) ?? PLAIN;
-    yield* follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"));
+    const after = () => manager.snapshots?.after(held.hand.handId, operationId, true);
+    yield* follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"), after);
   } catch (error) {
     yield { type: "result", result: await endOf(held, operationId, error, held.calls.has(operationId)) };
   } finally {
@@ -130,10 +134,12 @@ async function* follow(
   tool: ToolCall,
   fromOffset: number,
   streamed: boolean,
+  atEnd?: () => void,
 ): AsyncGenerator<Item> {
   const collector = createOutputCollector();
   for await (const part of parts) {
     if (part.type === "exit") {
+      atEnd?.();
       yield { type: "result", result: ended(part.state, collector.end(part.state.outputBytes), tool) };
       return;
     }

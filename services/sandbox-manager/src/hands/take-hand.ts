@@ -52,6 +52,8 @@ export function hold(manager: Manager, driver: Driver, hand: Hand, stored: Store
     knowsAll,
   };
   manager.held.add(held);
+  const { sessionId, recipe } = stored.record;
+  manager.snapshots?.begin({ hand, sessionId, repositories: recipe.repositories }, knowsAll);
   const onLost = () => {
     const failure = toAppError(hand.lost.reason);
     if (failure.kind === "fenced") {
