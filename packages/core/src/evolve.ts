@@ -7,6 +7,7 @@ import { born, forked, reborn, withoutHand } from "./beginning.ts";
 import { parseBudget } from "./budget.ts";
 import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
+import { filesAfterOperation, filesOfNewHand } from "./files-after.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
 import { changedSettings } from "./settings.ts";
@@ -59,7 +60,7 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
     case "agent.custom_tool_use":
       return addCall(state, callOf(state, event));
     case "agent.tool_result":
-      return answer(state, event.tool_use_id);
+      return filesAfterOperation(answer(state, event.tool_use_id), state, event.tool_use_id);
     case "agent.mcp_tool_result":
       return answer(state, event.mcp_tool_use_id);
     case "span.model_request_start":
@@ -70,7 +71,7 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
       return dispatch(state, event);
     case "hand.provisioned":
       return {
-        ...state,
+        ...filesOfNewHand(state, event.hand_id),
         hand: { id: event.hand_id, generation: event.generation },
         handsMade: Math.max(state.handsMade + 1, event.generation),
       };
@@ -146,7 +147,8 @@ function callOf(
     return { ...base, kind: "custom", progress: { at: "waiting", for: "client" } };
   }
   const kind = event.type === "agent.tool_use" ? "agent" : "mcp";
-  return { ...base, kind, progress: firstProgress(state, kind, event.evaluated_permission) };
+  const server = event.type === "agent.mcp_tool_use" ? { server: event.mcp_server_name } : {};
+  return { ...base, ...server, kind, progress: firstProgress(state, kind, event.evaluated_permission) };
 }
 
 function firstProgress(state: LivingState, kind: "agent" | "mcp", permission: string | undefined): CallProgress {

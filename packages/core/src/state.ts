@@ -26,6 +26,8 @@ export interface Call {
   readonly id: string;
   readonly kind: "agent" | "mcp" | "custom";
   readonly name: string;
+  /** The MCP server, for calls of its tools. */
+  readonly server?: string;
   readonly input: JsonObject;
   /** 1 for the first tool use of the turn. */
   readonly ordinal: number;
@@ -65,6 +67,11 @@ interface Living {
   readonly hand?: KnownHand;
   /** How many hands the session has had. */
   readonly handsMade: number;
+  /**
+   * Operations whose end the session's files are those of, newest first, and last the hand they ran in
+   * (`start_<hand>`). Bounded; absent before the first hand.
+   */
+  readonly filesAfter?: readonly string[];
   /** Positions of inputs that no model request has been shown, oldest first. */
   readonly inbox: readonly number[];
   /** True from `user.interrupt` until the turn is idle. */

@@ -3,10 +3,8 @@
  * when the call is known. Nothing of it is in the log. The provisioning in earnest takes it over at the manager; a
  * guess that was wrong is given back, and one whose brain died ends by itself.
  */
-import { create } from "@bufbuild/protobuf";
 import type { LivingState } from "@manyhands/core";
-import { RecipeSchema } from "@manyhands/protocol";
-import { recipeOf } from "./recipe.ts";
+import { handRequestOf } from "./recipe.ts";
 import type { Sandboxes } from "./run-operation.ts";
 
 const guessDeadlineMs = 60_000;
@@ -28,16 +26,7 @@ export function guessHand(
   if (!sandboxes.release) return undefined; // nothing is asked for that could not be given back
   const { release } = sandboxes;
   let isSettled = false;
-  const asked = sandboxes.provision(
-    {
-      sessionId: session.id,
-      name: "default",
-      recipe: create(RecipeSchema, recipeOf(session.state)),
-      epoch: BigInt(session.epoch),
-      speculative: true,
-    },
-    { deadlineMs: guessDeadlineMs },
-  );
+  const asked = sandboxes.provision({ ...handRequestOf(session), speculative: true }, { deadlineMs: guessDeadlineMs });
   asked.catch(() => undefined);
   const giveBack = async () => {
     const { hand } = await asked;

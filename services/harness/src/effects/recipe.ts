@@ -1,7 +1,7 @@
 /** What a hand is made from: the session's environment and the repositories it may reach. */
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type JsonObject, type LivingState, listOf, objectOf, stringOf } from "@manyhands/core";
-import type { RecipeSchema } from "@manyhands/protocol";
+import { RecipeSchema } from "@manyhands/protocol";
 
 const managers = ["apt", "cargo", "gem", "go", "npm", "pip"] as const;
 
@@ -13,13 +13,40 @@ export function recipeOf(state: LivingState): MessageInitShape<typeof RecipeSche
     image: stringOf(config.image),
     env: stringsOf(objectOf(config.env)),
     repositories: state.resources.flatMap(repositoryOf),
+    ...networkOf(objectOf(config.networking)),
     ...(packages === undefined ? {} : { packages }),
   };
 }
 
+/** What a session's hand is asked for by, in earnest and on a guess. */
+export function handRequestOf(session: { readonly id: string; readonly state: LivingState; readonly epoch: number }) {
+  return {
+    sessionId: session.id,
+    name: "default",
+    recipe: create(RecipeSchema, recipeOf(session.state)),
+    epoch: BigInt(session.epoch),
+    filesAfter: [...(session.state.filesAfter ?? [])],
+  };
+}
+
+/** Branches are named in full: a branch may have a name that looks like a commit. */
 function repositoryOf(resource: JsonObject) {
   const url = stringOf(resource.url);
-  return resource.type === "github_repository" && url !== "" ? [{ url }] : [];
+  if (resource.type !== "github_repository" || url === "") return [];
+  const { type, name, sha } = objectOf(resource.checkout);
+  const checkout = type === "branch" ? `refs/heads/${stringOf(name)}` : type === "commit" ? stringOf(sha) : "";
+  return [{ url, mountPath: stringOf(resource.mount_path), checkout }];
+}
+
+function networkOf({ type, allowed_hosts, allow_mcp_servers, allow_package_managers }: JsonObject) {
+  if (type !== "limited" && type !== "unrestricted") return {};
+  const network = {
+    mode: type,
+    allowedHosts: listOf(allowed_hosts).map(stringOf),
+    allowMcpServers: allow_mcp_servers === true,
+    allowPackageManagers: allow_package_managers === true,
+  };
+  return { network };
 }
 
 function packagesOf(packages: JsonObject): Record<string, string[]> | undefined {

@@ -173,7 +173,7 @@ class SessionTasks implements Tasks {
     this.guess?.used();
     const session = { id: this.sessionId, state, epoch, signal: this.gone.signal };
     provisionHand(this.ports, session).then(
-      (event) => this.push({ type: "facts", key: "provision", events: [event] }),
+      (events) => this.push({ type: "facts", key: "provision", events: [...events] }),
       (error: unknown) => this.failed("provision", error),
     );
   }
