@@ -8,7 +8,7 @@ import { createRpcClient, newId } from "@manyhands/kit";
 import type { BenchReport } from "@manyhands/local";
 import { GetEventsRequestSchema, SessionService } from "@manyhands/protocol";
 import { startBareGrpc } from "./support/bare-grpc.ts";
-import { sliceRequest } from "./support/direct-store.ts";
+import { eventsIn, sliceRequest } from "./support/direct-store.ts";
 import { buildFrames, type LoadedFrame, storeFrames } from "./support/load-log.ts";
 import { type Rig, startRig } from "./support/rig.ts";
 import { timed, timeRow } from "./support/rows.ts";
@@ -74,13 +74,22 @@ async function measure({ crowded, alone, longId, shortId, frames }: Bed, rounds:
   const whole = (events: number) => {
     if (events !== sliceEvents) throw new Error(`a slice of ${events} events instead of ${sliceEvents}`);
   };
+  /** Milliseconds until the bytes of the answer are there; that they are the whole slice is looked at afterwards. */
+  const sliced = async (read: () => Promise<Uint8Array>) => {
+    let bytes: Uint8Array | undefined;
+    const took = await timed(async () => {
+      bytes = await read();
+    });
+    whole(eventsIn(bytes ?? new Uint8Array()));
+    return took;
+  };
   try {
     for (let i = 0; i < rounds * perRound + warmUp; i += 1) {
       const from = Math.floor(Math.random() * (longEvents - sliceEvents));
       const subject = subjects.log(longId, Math.floor(Math.random() * frames));
       const raw = await crowded.floor.directGet("MH_LOG", subject);
-      const far = await timed(async () => whole(await crowded.direct.slice(longId, from, from + sliceEvents)));
-      const near = await timed(async () => whole(await alone.direct.slice(shortId, 0, sliceEvents)));
+      const far = await sliced(() => crowded.direct.slice(longId, from, from + sliceEvents));
+      const near = await sliced(() => alone.direct.slice(shortId, 0, sliceEvents));
       const least = (await bare.call()) + (await crowded.floor.directGet("MH_LOG", subject));
       const elsewhere = Math.floor(Math.random() * (longEvents - sliceEvents));
       const request = create(GetEventsRequestSchema, sliceRequest(longId, elsewhere, elsewhere + sliceEvents));

@@ -8,6 +8,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import type { MethodDefinition } from "@grpc/grpc-js";
+import { Encoded } from "./encoded.ts";
 
 /** `/package.Service/Method`, as HTTP/2 carries it. */
 export function methodPath(method: DescMethod): string {
@@ -41,7 +42,7 @@ export function methodDefinition(method: DescMethod): Definition {
 
 function defineMethod(method: DescMethod): Definition {
   const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) => {
-    const bytes = toBinary(schema, create(schema, message));
+    const bytes = message instanceof Encoded ? message.bytes : toBinary(schema, create(schema, message));
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength); // a view: grpc-js copies once more anyway
   };
   return {

@@ -1,4 +1,5 @@
 import type { DescMessage, DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { Encoded } from "./encoded.ts";
 import type { Logger } from "./logger.ts";
 
 /** The largest message either side accepts or sends, in bytes: 8 MiB. */
@@ -18,16 +19,19 @@ export type RpcContext = {
   readonly logger: Logger;
 };
 
+/** What a handler answers: a message's fields, or its bytes where they are at hand. */
+export type Answer<O extends DescMessage> = MessageInitShape<O> | Encoded<O>;
+
 /** Handler of a unary method. */
 export type UnaryHandler<I extends DescMessage, O extends DescMessage> = (
   request: MessageShape<I>,
   context: RpcContext,
-) => Promise<MessageInitShape<O>>;
+) => Promise<Answer<O>>;
 /** Handler of a server-streaming method; the next value is asked for only when the caller can take it. */
 export type ServerStreamHandler<I extends DescMessage, O extends DescMessage> = (
   request: MessageShape<I>,
   context: RpcContext,
-) => AsyncIterable<MessageInitShape<O>>;
+) => AsyncIterable<Answer<O>>;
 /** Handler of a client-streaming method. */
 export type ClientStreamHandler<I extends DescMessage, O extends DescMessage> = (
   requests: AsyncIterable<MessageShape<I>>,

@@ -3,12 +3,12 @@
  * be there: a hole is the session's deletion or damage, never skipped.
  */
 import { AppError } from "@manyhands/kit";
-import type { Event, Frame } from "@manyhands/protocol";
+import type { Frame } from "@manyhands/protocol";
 import type { EventStore, StoredFrame } from "../store/event-store.ts";
 import { logDamaged } from "./errors.ts";
 import { decodeFrame, type HotSession } from "./hot-session.ts";
 import { range } from "./session-cache.ts";
-import { type FrameSpan, spanOf } from "./skim-frame.ts";
+import { type PlacedFrame, placeFrame, type StoredEvent } from "./stored-event.ts";
 
 const maxChunkFrames = 1000;
 const maxChunkBytes = 4 * 1024 * 1024;
@@ -32,7 +32,7 @@ export interface ReadQuery {
 }
 
 /** Chunks of events in the order asked for. While one is decoded and taken, the next is already on its way. */
-export async function* readEvents(store: EventStore, hot: HotSession, query: ReadQuery): AsyncGenerator<Event[]> {
+export async function* readEvents(store: EventStore, hot: HotSession, query: ReadQuery): AsyncGenerator<StoredEvent[]> {
   if (query.to <= query.from) return;
   const perFrame = Math.max(1, (hot.header?.head_position ?? 1) / Math.max(1, hot.nextFrame));
   const start = await locate(store, hot, query.descending ? query.to - 1 : query.from);
@@ -61,7 +61,7 @@ async function* readUp(
   query: ReadQuery,
   start: number,
   firstSize: number,
-): AsyncGenerator<Event[]> {
+): AsyncGenerator<StoredEvent[]> {
   let [next, size] = [start, firstSize];
   let expected: number | undefined;
   let ahead: Promise<PlacedFrame[]> | undefined;
@@ -70,10 +70,10 @@ async function* readUp(
     const last = frames.at(-1);
     const first = frames[0];
     if (last === undefined || first === undefined) return;
-    if (expected !== undefined && first.span.first !== expected) throw misplaced(hot.sessionId, first, expected);
+    if (expected !== undefined && first.first !== expected) throw misplaced(hot.sessionId, first, expected);
     next = last.stored.frame + 1;
-    expected = last.span.end;
-    const more = last.span.end < query.to && next < hot.nextFrame;
+    expected = last.end;
+    const more = last.end < query.to && next < hot.nextFrame;
     size = nextSize(size, frames);
     ahead = more ? readPlaced(store, hot, next, Math.min(hot.nextFrame, next + size)) : undefined;
     ahead?.catch(() => undefined); // who stops reading early never hears of it
@@ -88,7 +88,7 @@ async function* readDown(
   hot: HotSession,
   query: ReadQuery,
   firstSize: number,
-): AsyncGenerator<Event[]> {
+): AsyncGenerator<StoredEvent[]> {
   let end = hot.index.around(query.to - 1).behind?.frame ?? hot.nextFrame;
   let size = firstSize;
   while (end > 0) {
@@ -96,7 +96,7 @@ async function* readDown(
     const frames = await readPlaced(store, hot, begin, end);
     const events = eventsWithin(frames, query).reverse();
     if (events.length > 0) yield events;
-    if ((frames[0]?.span.first ?? 0) <= query.from) return;
+    if ((frames[0]?.first ?? 0) <= query.from) return;
     end = begin;
     size = nextSize(size, frames);
   }
@@ -109,29 +109,24 @@ function nextSize(size: number, frames: readonly PlacedFrame[]): number {
   return Math.min(maxChunkFrames, fitting, size * chunkGrowth);
 }
 
-/** A stored frame and where it lies. */
-interface PlacedFrame {
-  readonly stored: StoredFrame;
-  readonly span: FrameSpan;
-}
-
 /** The frames `[from, to)`, all of them, each beginning where the one before ends; not decoded. */
 async function readPlaced(store: EventStore, hot: HotSession, from: number, to: number): Promise<PlacedFrame[]> {
   const stored = await store.read(hot.sessionId, range(from, to));
-  const frames = stored.map((one) => ({ stored: one, span: spanOf(one) }));
-  for (const [at, one] of frames.entries()) {
-    hot.index.note(one.stored.frame, one.span.first);
-    const before = frames[at - 1];
-    if (before === undefined || before.stored.frame + 1 !== one.stored.frame) continue;
-    if (before.span.end !== one.span.first) throw misplaced(hot.sessionId, one, before.span.end);
+  const frames = stored.map(placeFrame);
+  let before: PlacedFrame | undefined;
+  for (const one of frames) {
+    hot.index.note(one.stored.frame, one.first);
+    const follows = before !== undefined && before.stored.frame + 1 === one.stored.frame;
+    if (follows && before?.end !== one.first) throw misplaced(hot.sessionId, one, before?.end ?? 0);
+    before = one;
   }
   if (frames.length === to - from) return frames;
   const have = new Set(frames.map((one) => one.stored.frame));
   throw await explainHole(store, hot, range(from, to).find((number) => !have.has(number)) ?? from);
 }
 
-function misplaced(sessionId: string, { stored, span }: PlacedFrame, expected: number): AppError {
-  return logDamaged(sessionId, stored.frame, `it begins at ${span.first}, the one before ends at ${expected}`);
+function misplaced(sessionId: string, { stored, first }: PlacedFrame, expected: number): AppError {
+  return logDamaged(sessionId, stored.frame, `it begins at ${first}, the one before ends at ${expected}`);
 }
 
 /** The frames `[from, to)`, decoded, all of them. */
@@ -156,13 +151,12 @@ async function explainHole(store: EventStore, hot: HotSession, frame: number): P
   return logDamaged(sessionId, frame, "it is missing");
 }
 
-/** The events of the slice; frames beside it, read because nobody knew better, are not decoded. */
-function eventsWithin(frames: readonly PlacedFrame[], { from, to }: ReadQuery): Event[] {
-  return frames.flatMap(({ stored, span }) => {
-    if (span.end <= from || span.first >= to) return [];
-    const { events } = decodeFrame(stored);
-    if (span.first >= from && span.end <= to) return events;
-    return events.slice(Math.max(0, from - span.first), Math.max(0, to - span.first));
+/** The events of the slice. */
+function eventsWithin(frames: readonly PlacedFrame[], { from, to }: ReadQuery): StoredEvent[] {
+  return frames.flatMap(({ events, first, end }) => {
+    if (end <= from || first >= to) return [];
+    if (first >= from && end <= to) return events;
+    return events.slice(Math.max(0, from - first), Math.max(0, to - first));
   });
 }
 
@@ -179,7 +173,7 @@ export async function locate(store: EventStore, hot: HotSession, position: numbe
     const anchors = hot.index.size();
     const numbers = round === 0 ? around(from, end, position) : evenly(from.frame, end.frame);
     const stored: StoredFrame[] = await store.read(hot.sessionId, numbers);
-    for (const one of stored) hot.index.note(one.frame, spanOf(one).first);
+    for (const one of stored) hot.index.note(one.frame, placeFrame(one).first);
     if (hot.index.size() <= anchors) return from.frame; // the index is full: read on from the nearest anchor
   }
   return hot.index.around(position).from.frame;

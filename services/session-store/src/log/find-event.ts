@@ -22,7 +22,7 @@ export async function findPosition(
   for await (const chunk of readEvents(store, hot, { from: 0, to, descending: true, hint: 1000 })) {
     signal.throwIfAborted();
     const event = chunk.find((one) => one.id === eventId);
-    if (event !== undefined) return Number(event.position);
+    if (event !== undefined) return event.position;
   }
   throw AppError.notFound("event", eventId);
 }

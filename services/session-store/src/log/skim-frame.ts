@@ -39,34 +39,6 @@ export function skimFrame(stored: Pick<StoredFrame, "sessionId" | "frame" | "pay
   }
 }
 
-/** Positions of a stored frame's events. */
-export interface FrameSpan {
-  /** Position of the first event. */
-  readonly first: number;
-  /** Position after the last one. */
-  readonly end: number;
-}
-
-/** Where a frame lies, without decoding any of its events. Throws LOG_DAMAGED when the bytes are no frame. */
-export function spanOf(stored: Pick<StoredFrame, "sessionId" | "frame" | "payload">): FrameSpan {
-  try {
-    const reader = new BinaryReader(stored.payload);
-    let [first, count] = [0, 0];
-    while (reader.pos < reader.len) {
-      const [field, wireType] = reader.tag();
-      if (field === frameFields.firstPosition) {
-        first = Number(reader.uint64());
-        continue;
-      }
-      if (field === frameFields.events) count += 1;
-      reader.skip(wireType, field);
-    }
-    return { first, end: first + count };
-  } catch {
-    throw logDamaged(stored.sessionId, stored.frame, "its bytes are no frame");
-  }
-}
-
 function skimEvent(bytes: Uint8Array): Event {
   const reader = new BinaryReader(bytes);
   const event = create(EventSchema);

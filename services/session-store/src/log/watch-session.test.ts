@@ -37,10 +37,10 @@ async function watched(
   return { stream, write, stop: () => controller.abort(new Error("stopped")) };
 }
 
-function gather(stream: AsyncGenerator<WatchItem>) {
+function gather(stream: AsyncGenerator<readonly WatchItem[]>) {
   const items: WatchItem[] = [];
   const ended = (async () => {
-    for await (const item of stream) items.push(item);
+    for await (const batch of stream) items.push(...batch);
   })().catch((error: unknown) => error);
   return {
     items,
@@ -132,13 +132,14 @@ describe("watchSession", () => {
   it("does not drop a reader that is slow during history, only one that is slow live", async () => {
     const store = createMemoryEventStore();
     const { stream, write, stop } = await watched(store, store, { frames: 3 });
-    expect((await stream.next()).value).toMatchObject({ kind: "event" });
+    expect((await stream.next()).value).toMatchObject([{ kind: "event" }]);
     await write(20);
     const positions = [0];
     for (;;) {
-      const { value } = await stream.next();
-      if (value?.kind === "caughtUp") break;
-      if (value?.kind === "event") positions.push(Number(value.event.position));
+      const { value: batch = [] } = await stream.next();
+      const items: readonly WatchItem[] = batch;
+      if (items.some((item) => item.kind === "caughtUp")) break;
+      positions.push(...items.flatMap((item) => (item.kind === "event" ? [item.event.position] : [])));
     }
     expect(positions).toEqual(upTo(21));
     await write(10);

@@ -6,17 +6,18 @@
  * it is dropped and told where to go on.
  */
 import { AppError, raceAbort } from "@manyhands/kit";
-import type { Delta, Event } from "@manyhands/protocol";
+import type { Delta } from "@manyhands/protocol";
 import type { EventStore, StoredFrame } from "../store/event-store.ts";
 import { readEvents } from "./event-reader.ts";
-import { decodeFrame, type HotSession } from "./hot-session.ts";
+import type { HotSession } from "./hot-session.ts";
 import { type EventFilter, lets } from "./select-events.ts";
 import type { SessionCache } from "./session-cache.ts";
+import { placeFrame, type StoredEvent } from "./stored-event.ts";
 import { createWatchBuffer, type WatchBuffer } from "./watch-buffer.ts";
 
 /** One item of a watch. */
 export type WatchItem =
-  | { readonly kind: "event"; readonly event: Event }
+  | { readonly kind: "event"; readonly event: StoredEvent }
   | { readonly kind: "delta"; readonly delta: Delta }
   | { readonly kind: "caughtUp"; readonly headPosition: number }
   | { readonly kind: "heartbeat"; readonly headPosition: number };
@@ -45,12 +46,15 @@ const retryReadMs = 500;
 
 type Buffered = { readonly frame: StoredFrame } | { readonly delta: Delta };
 
-/** Items until the session is deleted, the signal aborts, or the reader is too slow. */
+/**
+ * Items until the session is deleted, the signal aborts, or the reader is too slow; as they come together, because a
+ * step of an asynchronous generator costs more than most events do.
+ */
 export async function* watchSession(
   deps: WatchDeps,
   query: WatchQuery,
   signal: AbortSignal,
-): AsyncGenerator<WatchItem> {
+): AsyncGenerator<readonly WatchItem[]> {
   const buffer = createWatchBuffer<Buffered>(deps.maxBufferedFrames, deps.maxBufferedBytes);
   const state: State = { overflowed: false, suspect: false };
   const stops: (() => void)[] = [];
@@ -62,9 +66,7 @@ export async function* watchSession(
       const onDelta = (delta: Delta) => void buffer.push({ delta }, 256);
       stops.push(await deps.deltas(query.hot.sessionId, onDelta));
     }
-    for await (const batch of batches(deps, query, buffer, state, signal)) {
-      for (const item of batch) yield item;
-    }
+    yield* batches(deps, query, buffer, state, signal);
   } finally {
     for (const stop of stops) stop();
   }
@@ -86,18 +88,17 @@ function suspectGap(buffer: WatchBuffer<Buffered>, state: State): void {
   buffer.wake();
 }
 
-/** Frames that several watchers share are decoded once; nobody changes their events. */
-const decoded = new WeakMap<StoredFrame, readonly Event[]>();
+/** What is looked at in a frame that several watchers share is looked at once. */
+const placed = new WeakMap<StoredFrame, readonly StoredEvent[]>();
 
-function eventsOf(stored: StoredFrame): readonly Event[] {
-  const known = decoded.get(stored);
+function eventsOf(stored: StoredFrame): readonly StoredEvent[] {
+  const known = placed.get(stored);
   if (known !== undefined) return known;
-  const { events } = decodeFrame(stored);
-  decoded.set(stored, events);
+  const { events } = placeFrame(stored);
+  placed.set(stored, events);
   return events;
 }
 
-/** Items as they come together: a step of an asynchronous generator costs more than most events do. */
 async function* batches(
   deps: WatchDeps,
   query: WatchQuery,
@@ -108,11 +109,11 @@ async function* batches(
   let next = query.from;
   let sent = 0;
   const head = () => Math.max(sent, query.hot.header?.head_position ?? 0);
-  const take = (events: readonly Event[]): { items: WatchItem[]; over: boolean } => {
+  const take = (events: readonly StoredEvent[]): { items: WatchItem[]; over: boolean } => {
     const items: WatchItem[] = [];
     for (const event of events) {
-      if (Number(event.position) < next) continue;
-      next = Number(event.position) + 1;
+      if (event.position < next) continue;
+      next = event.position + 1;
       sent = next;
       const over = event.type === "session.deleted";
       if (over || lets(query.filter, event)) items.push({ kind: "event", event });

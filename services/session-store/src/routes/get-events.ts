@@ -1,11 +1,13 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { AppError, type MethodHandler } from "@manyhands/kit";
-import type { Event, GetEventsRequest, SessionService } from "@manyhands/protocol";
+import type { GetEventsRequest, SessionService } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import { findPosition } from "../log/find-event.ts";
 import type { HotSession } from "../log/hot-session.ts";
 import { type EventFilter, selectPage } from "../log/select-events.ts";
+import type { StoredEvent } from "../log/stored-event.ts";
 import { decodePageToken, encodePageToken, pageSize, queryHash } from "../page-token.ts";
+import { pageOfEvents } from "./pass-on.ts";
 import { checkOwner, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
 
 const defaultPageSize = 1000;
@@ -13,7 +15,7 @@ const maxNeighbours = 1000;
 const unbounded = Number.POSITIVE_INFINITY;
 
 type Reader = Pick<Deps, "cache" | "store" | "blobs">;
-type Page = { events: Event[]; next?: number };
+type Page = { events: StoredEvent[]; next?: number };
 
 /** Any slice of the log. */
 export function getEvents(deps: Reader): MethodHandler<typeof SessionService.method.getEvents> {
@@ -37,12 +39,13 @@ export function getEvents(deps: Reader): MethodHandler<typeof SessionService.met
     const head = headOf(current);
     // A first page fixes where the slice ends, so that later pages are of the same slice.
     const end = cursor === undefined ? head : Number(cursor[1]);
-    const { events } = page;
-    return {
-      events: request.includeBlobs ? await deps.blobs.restore(request.sessionId, events) : events,
+    const rest = {
       nextPageToken: page.next === undefined ? "" : encodePageToken(query, [page.next, end]),
       headPosition: BigInt(head),
     };
+    if (!request.includeBlobs) return pageOfEvents(page.events, rest);
+    const decoded = page.events.map((event) => event.decode());
+    return { ...rest, events: await deps.blobs.restore(request.sessionId, decoded) };
   };
 }
 

@@ -5,6 +5,7 @@ import type { Deps } from "../deps.ts";
 import { findPosition } from "../log/find-event.ts";
 import type { HotSession } from "../log/hot-session.ts";
 import { type WatchItem, watchSession } from "../log/watch-session.ts";
+import { WatchedEvent } from "./pass-on.ts";
 import { checkOwner, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
 
 const defaultHeartbeatMs = 15_000;
@@ -33,10 +34,15 @@ export function watchEvents(
       },
       context.signal,
     );
-    for await (const item of items) {
-      if (item.kind !== "event" || !request.includeBlobs) yield toWire(item);
-      else
-        for (const event of await deps.blobs.restore(request.sessionId, [item.event])) yield toWire({ ...item, event });
+    for await (const batch of items) {
+      for (const item of batch) {
+        if (item.kind !== "event") yield toWire(item);
+        else if (!request.includeBlobs) yield new WatchedEvent(item.event);
+        else {
+          const [event] = await deps.blobs.restore(request.sessionId, [item.event.decode()]);
+          if (event !== undefined) yield { item: { case: "event", value: event } };
+        }
+      }
     }
   };
 }
@@ -53,10 +59,8 @@ async function startOf(
   return hot.header?.head_position ?? 0;
 }
 
-function toWire(item: WatchItem): MessageInitShape<typeof WatchEventsResponseSchema> {
+function toWire(item: Exclude<WatchItem, { kind: "event" }>): MessageInitShape<typeof WatchEventsResponseSchema> {
   switch (item.kind) {
-    case "event":
-      return { item: { case: "event", value: item.event } };
     case "delta":
       return { item: { case: "delta", value: item.delta } };
     case "caughtUp":
