@@ -33,6 +33,7 @@ export { type BucketName, type StreamName, type StreamRow, streamTable } from ".
 export { type SubjectRow, subjects, subjectTable, subjectToken } from "./subjects.ts";
 export {
   consumeWakes,
+  hasWakeConsumer,
   type Wake,
   type WakeConsumer,
   type WakeConsumerOptions,

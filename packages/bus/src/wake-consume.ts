@@ -8,6 +8,7 @@ import {
   AckPolicy,
   type Consumer,
   DeliverPolicy,
+  JetStreamApiError,
   type JsMsg,
   jetstream,
   jetstreamManager,
@@ -55,6 +56,7 @@ const nanosPerMs = 1_000_000;
 const pullExpiresMs = 1000;
 const defaultAckWaitMs = 2000;
 const confirmMs = 5000;
+const noSuchConsumer = 10014;
 
 /** Makes the durable consumer if needed and starts taking wakes. Throws AppError `unavailable` when it cannot. */
 export async function consumeWakes(bus: Bus, options: WakeConsumerOptions): Promise<WakeConsumer> {
@@ -80,6 +82,19 @@ export async function consumeWakes(bus: Bus, options: WakeConsumerOptions): Prom
 /** Name of the durable consumer of a harness kind. */
 export function wakeConsumerName(kind: string): string {
   return `wake-${subjectToken("harness_kind", kind)}`;
+}
+
+/** True when a harness of this kind was started at least once: its durable consumer is there. */
+export async function hasWakeConsumer(bus: Bus, kind: string): Promise<boolean> {
+  try {
+    const manager = await jetstreamManager(bus.connection, { timeout: confirmMs });
+    await manager.consumers.info("MH_WAKE", wakeConsumerName(kind));
+    return true;
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === noSuchConsumer) return false;
+    const why = error instanceof Error ? error.message : String(error);
+    throw AppError.unavailable("CONSUMER_UNAVAILABLE", `the wake consumers cannot be read: ${why}`, error);
+  }
 }
 
 async function ensureConsumer(bus: Bus, kind: string, ackWaitMs: number): Promise<void> {

@@ -20,6 +20,10 @@ export interface Config {
   readonly warmMs: number;
   /** After how many events the fold is saved in the log; 0 never. */
   readonly checkpointEvents: number;
+  /** Files of harnesses to register beside the default one. */
+  readonly harnessModules: readonly string[];
+  /** Model that the `cheap-first` harness begins with; absent means that harness is not registered. */
+  readonly cheapModel: string | undefined;
   /** The egress proxy that web_fetch goes through; absent means web_fetch is not available. */
   readonly egressProxyUrl: URL | undefined;
   /** The search provider of web_search; absent means web_search is not available. */
@@ -71,6 +75,10 @@ export function readConfig(env: Env): Config {
       max: 100_000,
       doc: "After how many events of a session its fold is saved in the log, so that waking it costs the same at any length; 0 never.",
     }),
+    harnessModules: (reader.optional("MH_HARNESS_MODULES", { doc: "Files of harnesses to register, by comma." }) ?? "")
+      .split(",")
+      .filter((path) => path !== ""),
+    cheapModel: reader.optional("MH_CHEAP_MODEL", { doc: "Model that harness `cheap-first` begins turns with." }),
     egressProxyUrl: optionalUrl(reader, "MH_EGRESS_PROXY_URL", "Egress proxy that web_fetch goes through."),
     searchUrl: optionalUrl(reader, "MH_SEARCH_URL", "Search provider of web_search, with the interface of SearXNG."),
     modelIdleMs: reader.integer("MH_MODEL_IDLE_MS", {

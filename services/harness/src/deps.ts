@@ -1,9 +1,10 @@
 import { type Bus, connectBus, consumeWakes, publishDelta, publishWake, subscribeTail } from "@manyhands/bus";
+import type { Limits } from "@manyhands/core";
 import { systemClock as clock, createRpcClient, newId, type RpcClient, type Shell } from "@manyhands/kit";
 import { Audience, SandboxService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createPass } from "./fault-points.ts";
-import { defaultHarness, type HarnessKinds, registerHarnesses } from "./harness-kinds.ts";
+import { type HarnessKinds, loadHarnesses } from "./harness-kinds.ts";
 import { createDriver, type Driver } from "./loop/drive-wakes.ts";
 import { createSessionLog } from "./loop/session-log.ts";
 import { createTasks } from "./loop/tasks.ts";
@@ -20,6 +21,9 @@ export interface Deps {
   readonly bus: Bus;
   readonly sessions: RpcClient<typeof SessionService>;
   readonly kinds: HarnessKinds;
+  /** The model, for replays that ask it. */
+  readonly model: Model;
+  readonly limits: Limits;
   readonly driver: Driver;
 }
 
@@ -78,7 +82,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     },
     publishDelta: (sessionId: string, delta: Parameters<typeof publishDelta>[2]) => publishDelta(bus, sessionId, delta),
   };
-  const kinds = overrides.kinds ?? registerHarnesses([defaultHarness]);
+  const kinds =
+    overrides.kinds ?? (await loadHarnesses({ modules: config.harnessModules, cheapModel: config.cheapModel }));
   const driver = createDriver({
     wakes: {
       consume: (options) => consumeWakes(bus, options),
@@ -105,5 +110,5 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       createTasks: (sessionId, push) => createTasks(taskPorts, sessionId, push),
     }),
   });
-  return { bus, sessions, kinds, driver };
+  return { bus, sessions, kinds, model, limits, driver };
 }

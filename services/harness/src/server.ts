@@ -4,6 +4,8 @@ import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
 import { describeHarness } from "./routes/describe-harness.ts";
 import { interrupt } from "./routes/interrupt.ts";
+import { replaySession } from "./routes/replay-session.ts";
+import { switchHarness } from "./routes/switch-harness.ts";
 import { wake } from "./routes/wake.ts";
 
 /** At the first start the wake stream may not be there yet: session-store makes it. */
@@ -14,6 +16,8 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
   const service = implement(HarnessService, {
     wake: wake(deps),
     interrupt: interrupt(deps),
+    switchHarness: switchHarness(deps),
+    replaySession: replaySession(deps),
     describeHarness: describeHarness({ ...deps, instanceId: shell.instanceId, capacity: config.concurrency }),
   });
   const server = createServiceServer({
@@ -25,7 +29,7 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
   return {
     async start() {
       const started = await server.start();
-      for (const harness of deps.kinds.values()) {
+      for (const harness of deps.kinds.drivers.values()) {
         await retry(() => deps.driver.start(harness), {
           attempts: startAttempts,
           initialMs: 50,

@@ -8,8 +8,8 @@ export function describeHarness(
 ): MethodHandler<typeof HarnessService.method.describeHarness> {
   return async () => ({
     instanceId: deps.instanceId,
-    kinds: [...deps.kinds.values()].map(({ kind, version }) => ({ kind, version })),
+    kinds: deps.kinds.all.map(({ kind, version }) => ({ kind, version })),
     sessionsInWork: deps.driver.inWork(),
-    capacity: deps.capacity * deps.kinds.size,
+    capacity: deps.capacity * deps.kinds.drivers.size,
   });
 }

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file manyhands/harness/v1/harness_service.proto.
  */
 export const file_manyhands_harness_v1_harness_service: GenFile = /*@__PURE__*/
-  fileDesc("CiptYW55aGFuZHMvaGFybmVzcy92MS9oYXJuZXNzX3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5oYXJuZXNzLnYxIiEKC1dha2VSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkiJQoMV2FrZVJlc3BvbnNlEhUKDWFscmVhZHlfYXdha2UYASABKAgiJgoQSW50ZXJydXB0UmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIiUKEUludGVycnVwdFJlc3BvbnNlEhAKCGV2ZW50X2lkGAEgASgJIhgKFkRlc2NyaWJlSGFybmVzc1JlcXVlc3QijAEKF0Rlc2NyaWJlSGFybmVzc1Jlc3BvbnNlEhMKC2luc3RhbmNlX2lkGAEgASgJEjAKBWtpbmRzGAIgAygLMiEubWFueWhhbmRzLmhhcm5lc3MudjEuSGFybmVzc0tpbmQSGAoQc2Vzc2lvbnNfaW5fd29yaxgDIAEoDRIQCghjYXBhY2l0eRgEIAEoDSIsCgtIYXJuZXNzS2luZBIMCgRraW5kGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiOAoUU3dpdGNoSGFybmVzc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIMCgRraW5kGAIgASgJIikKFVN3aXRjaEhhcm5lc3NSZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBCJoChRSZXBsYXlTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSLgoEbW9kZRgDIAEoDjIgLm1hbnloYW5kcy5oYXJuZXNzLnYxLlJlcGxheU1vZGUiTwoVUmVwbGF5U2Vzc2lvblJlc3BvbnNlEhAKCHBvc2l0aW9uGAEgASgEEhAKCGRpdmVyZ2VkGAIgASgIEhIKCmRpZmZlcmVuY2UYAyABKAkqWwoKUmVwbGF5TW9kZRIbChdSRVBMQVlfTU9ERV9VTlNQRUNJRklFRBAAEhgKFFJFUExBWV9NT0RFX1JFQ09SREVEEAESFgoSUkVQTEFZX01PREVfU0hBRE9XEAIygwQKDkhhcm5lc3NTZXJ2aWNlEk0KBFdha2USIS5tYW55aGFuZHMuaGFybmVzcy52MS5XYWtlUmVxdWVzdBoiLm1hbnloYW5kcy5oYXJuZXNzLnYxLldha2VSZXNwb25zZRJcCglJbnRlcnJ1cHQSJi5tYW55aGFuZHMuaGFybmVzcy52MS5JbnRlcnJ1cHRSZXF1ZXN0GicubWFueWhhbmRzLmhhcm5lc3MudjEuSW50ZXJydXB0UmVzcG9uc2USbgoPRGVzY3JpYmVIYXJuZXNzEiwubWFueWhhbmRzLmhhcm5lc3MudjEuRGVzY3JpYmVIYXJuZXNzUmVxdWVzdBotLm1hbnloYW5kcy5oYXJuZXNzLnYxLkRlc2NyaWJlSGFybmVzc1Jlc3BvbnNlEmgKDVN3aXRjaEhhcm5lc3MSKi5tYW55aGFuZHMuaGFybmVzcy52MS5Td2l0Y2hIYXJuZXNzUmVxdWVzdBorLm1hbnloYW5kcy5oYXJuZXNzLnYxLlN3aXRjaEhhcm5lc3NSZXNwb25zZRJqCg1SZXBsYXlTZXNzaW9uEioubWFueWhhbmRzLmhhcm5lc3MudjEuUmVwbGF5U2Vzc2lvblJlcXVlc3QaKy5tYW55aGFuZHMuaGFybmVzcy52MS5SZXBsYXlTZXNzaW9uUmVzcG9uc2UwAWIGcHJvdG8z");
+  fileDesc("CiptYW55aGFuZHMvaGFybmVzcy92MS9oYXJuZXNzX3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5oYXJuZXNzLnYxIiEKC1dha2VSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkiJQoMV2FrZVJlc3BvbnNlEhUKDWFscmVhZHlfYXdha2UYASABKAgiJgoQSW50ZXJydXB0UmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIiUKEUludGVycnVwdFJlc3BvbnNlEhAKCGV2ZW50X2lkGAEgASgJIhgKFkRlc2NyaWJlSGFybmVzc1JlcXVlc3QijAEKF0Rlc2NyaWJlSGFybmVzc1Jlc3BvbnNlEhMKC2luc3RhbmNlX2lkGAEgASgJEjAKBWtpbmRzGAIgAygLMiEubWFueWhhbmRzLmhhcm5lc3MudjEuSGFybmVzc0tpbmQSGAoQc2Vzc2lvbnNfaW5fd29yaxgDIAEoDRIQCghjYXBhY2l0eRgEIAEoDSIsCgtIYXJuZXNzS2luZBIMCgRraW5kGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiTgoUU3dpdGNoSGFybmVzc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIMCgRraW5kGAIgASgJEhQKDHdvcmtzcGFjZV9pZBgDIAEoCSI9ChVTd2l0Y2hIYXJuZXNzUmVzcG9uc2USEAoIcG9zaXRpb24YASABKAQSEgoKYWxyZWFkeV9zbxgCIAEoCCKMAgoUUmVwbGF5U2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIMCgRraW5kGAIgASgJEi4KBG1vZGUYAyABKA4yIC5tYW55aGFuZHMuaGFybmVzcy52MS5SZXBsYXlNb2RlEg8KB3ZlcnNpb24YBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEkoKCHNldHRpbmdzGAYgAygLMjgubWFueWhhbmRzLmhhcm5lc3MudjEuUmVwbGF5U2Vzc2lvblJlcXVlc3QuU2V0dGluZ3NFbnRyeRovCg1TZXR0aW5nc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiagoNUmVwbGF5UmVxdWVzdBINCgVtb2RlbBgBIAEoCRINCgV0dXJucxgCIAEoDRIUCgxpbnB1dF90b2tlbnMYAyABKAQSFQoNY2FjaGVkX3Rva2VucxgEIAEoBBIOCgZzaGEyNTYYBSABKAkinAIKFVJlcGxheVNlc3Npb25SZXNwb25zZRIQCghwb3NpdGlvbhgBIAEoBBIQCghkaXZlcmdlZBgCIAEoCBISCgpkaWZmZXJlbmNlGAMgASgJEhAKCHJlY29yZGVkGAQgASgJEg0KBXRyaWVkGAUgASgJEkIKEHJlY29yZGVkX3JlcXVlc3QYBiABKAsyIy5tYW55aGFuZHMuaGFybmVzcy52MS5SZXBsYXlSZXF1ZXN0SACIAQESPwoNdHJpZWRfcmVxdWVzdBgHIAEoCzIjLm1hbnloYW5kcy5oYXJuZXNzLnYxLlJlcGxheVJlcXVlc3RIAYgBAUITChFfcmVjb3JkZWRfcmVxdWVzdEIQCg5fdHJpZWRfcmVxdWVzdCpbCgpSZXBsYXlNb2RlEhsKF1JFUExBWV9NT0RFX1VOU1BFQ0lGSUVEEAASGAoUUkVQTEFZX01PREVfUkVDT1JERUQQARIWChJSRVBMQVlfTU9ERV9TSEFET1cQAjKDBAoOSGFybmVzc1NlcnZpY2USTQoEV2FrZRIhLm1hbnloYW5kcy5oYXJuZXNzLnYxLldha2VSZXF1ZXN0GiIubWFueWhhbmRzLmhhcm5lc3MudjEuV2FrZVJlc3BvbnNlElwKCUludGVycnVwdBImLm1hbnloYW5kcy5oYXJuZXNzLnYxLkludGVycnVwdFJlcXVlc3QaJy5tYW55aGFuZHMuaGFybmVzcy52MS5JbnRlcnJ1cHRSZXNwb25zZRJuCg9EZXNjcmliZUhhcm5lc3MSLC5tYW55aGFuZHMuaGFybmVzcy52MS5EZXNjcmliZUhhcm5lc3NSZXF1ZXN0Gi0ubWFueWhhbmRzLmhhcm5lc3MudjEuRGVzY3JpYmVIYXJuZXNzUmVzcG9uc2USaAoNU3dpdGNoSGFybmVzcxIqLm1hbnloYW5kcy5oYXJuZXNzLnYxLlN3aXRjaEhhcm5lc3NSZXF1ZXN0GisubWFueWhhbmRzLmhhcm5lc3MudjEuU3dpdGNoSGFybmVzc1Jlc3BvbnNlEmoKDVJlcGxheVNlc3Npb24SKi5tYW55aGFuZHMuaGFybmVzcy52MS5SZXBsYXlTZXNzaW9uUmVxdWVzdBorLm1hbnloYW5kcy5oYXJuZXNzLnYxLlJlcGxheVNlc3Npb25SZXNwb25zZTABYgZwcm90bzM");
 
 /**
  * Asks for a brain.
@@ -202,6 +202,13 @@ export type SwitchHarnessRequest = Message<"manyhands.harness.v1.SwitchHarnessRe
    * @generated from field: string kind = 2;
    */
   kind: string;
+
+  /**
+   * Workspace, or empty for the platform.
+   *
+   * @generated from field: string workspace_id = 3;
+   */
+  workspaceId: string;
 };
 
 /**
@@ -218,11 +225,18 @@ export const SwitchHarnessRequestSchema: GenMessage<SwitchHarnessRequest> = /*@_
  */
 export type SwitchHarnessResponse = Message<"manyhands.harness.v1.SwitchHarnessResponse"> & {
   /**
-   * Position of `session.harness_changed`.
+   * Position of `session.harness_changed`; the head when nothing had to be changed.
    *
    * @generated from field: uint64 position = 1;
    */
   position: bigint;
+
+  /**
+   * True when the session had that kind already.
+   *
+   * @generated from field: bool already_so = 2;
+   */
+  alreadySo: boolean;
 };
 
 /**
@@ -258,6 +272,27 @@ export type ReplaySessionRequest = Message<"manyhands.harness.v1.ReplaySessionRe
    * @generated from field: manyhands.harness.v1.ReplayMode mode = 3;
    */
   mode: ReplayMode;
+
+  /**
+   * Its version; empty means the one that drives.
+   *
+   * @generated from field: string version = 4;
+   */
+  version: string;
+
+  /**
+   * Workspace, or empty for the platform.
+   *
+   * @generated from field: string workspace_id = 5;
+   */
+  workspaceId: string;
+
+  /**
+   * Settings to try instead of the session's own, for instance `manyhands.context`.
+   *
+   * @generated from field: map<string, string> settings = 6;
+   */
+  settings: { [key: string]: string };
 };
 
 /**
@@ -268,7 +303,56 @@ export const ReplaySessionRequestSchema: GenMessage<ReplaySessionRequest> = /*@_
   messageDesc(file_manyhands_harness_v1_harness_service, 9);
 
 /**
- * A step of the replay.
+ * What a model request costs. Tokens are estimates, one for 4 bytes of JSON, so that both sides are counted alike.
+ *
+ * @generated from message manyhands.harness.v1.ReplayRequest
+ */
+export type ReplayRequest = Message<"manyhands.harness.v1.ReplayRequest"> & {
+  /**
+   * Model asked.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Number of turns shown.
+   *
+   * @generated from field: uint32 turns = 2;
+   */
+  turns: number;
+
+  /**
+   * Estimated input tokens: the size of the context.
+   *
+   * @generated from field: uint64 input_tokens = 3;
+   */
+  inputTokens: bigint;
+
+  /**
+   * Those of them that the request before had too, up to a cache mark: what a prompt cache gives.
+   *
+   * @generated from field: uint64 cached_tokens = 4;
+   */
+  cachedTokens: bigint;
+
+  /**
+   * SHA-256 of the body, hex.
+   *
+   * @generated from field: string sha256 = 5;
+   */
+  sha256: string;
+};
+
+/**
+ * Describes the message manyhands.harness.v1.ReplayRequest.
+ * Use `create(ReplayRequestSchema)` to create a new message.
+ */
+export const ReplayRequestSchema: GenMessage<ReplayRequest> = /*@__PURE__*/
+  messageDesc(file_manyhands_harness_v1_harness_service, 10);
+
+/**
+ * A decision of the logged session that had an effect, and what the tried harness decided there.
  *
  * @generated from message manyhands.harness.v1.ReplaySessionResponse
  */
@@ -288,11 +372,39 @@ export type ReplaySessionResponse = Message<"manyhands.harness.v1.ReplaySessionR
   diverged: boolean;
 
   /**
-   * What differs, in words.
+   * What differs, in words; empty when nothing does.
    *
    * @generated from field: string difference = 3;
    */
   difference: string;
+
+  /**
+   * What the log has: `model`, `tools`, `idle`.
+   *
+   * @generated from field: string recorded = 4;
+   */
+  recorded: string;
+
+  /**
+   * What the tried harness does.
+   *
+   * @generated from field: string tried = 5;
+   */
+  tried: string;
+
+  /**
+   * The request as the log's harness makes it; absent when the decision is another one.
+   *
+   * @generated from field: optional manyhands.harness.v1.ReplayRequest recorded_request = 6;
+   */
+  recordedRequest?: ReplayRequest | undefined;
+
+  /**
+   * The request as the tried harness makes it.
+   *
+   * @generated from field: optional manyhands.harness.v1.ReplayRequest tried_request = 7;
+   */
+  triedRequest?: ReplayRequest | undefined;
 };
 
 /**
@@ -300,7 +412,7 @@ export type ReplaySessionResponse = Message<"manyhands.harness.v1.ReplaySessionR
  * Use `create(ReplaySessionResponseSchema)` to create a new message.
  */
 export const ReplaySessionResponseSchema: GenMessage<ReplaySessionResponse> = /*@__PURE__*/
-  messageDesc(file_manyhands_harness_v1_harness_service, 10);
+  messageDesc(file_manyhands_harness_v1_harness_service, 11);
 
 /**
  * How a replay gets its answers.
@@ -381,7 +493,8 @@ export const HarnessService: GenService<{
     output: typeof DescribeHarnessResponseSchema;
   },
   /**
-   * Drives a session with another harness kind from the next event boundary on. Not served yet.
+   * Drives a session with another harness kind from the next event boundary on. FAILED_PRECONDITION/HARNESS_UNKNOWN for a
+   * kind that was never registered. Tools that run are followed by the new kind, nothing is run twice.
    *
    * @generated from rpc manyhands.harness.v1.HarnessService.SwitchHarness
    */
@@ -391,7 +504,8 @@ export const HarnessService: GenService<{
     output: typeof SwitchHarnessResponseSchema;
   },
   /**
-   * Feeds a logged session to a harness and reports the first divergence. Not served yet.
+   * Feeds a logged session to a harness and reports, decision by decision, what it would have done. Writes nothing, runs
+   * no tool.
    *
    * @generated from rpc manyhands.harness.v1.HarnessService.ReplaySession
    */
