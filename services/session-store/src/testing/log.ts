@@ -1,6 +1,6 @@
 /** A log without a service around it, for tests of what is below the routes. */
 import { create } from "@bufbuild/protobuf";
-import { systemClock } from "@manyhands/kit";
+import { type Clock, systemClock } from "@manyhands/kit";
 import { type Event, EventSchema, SessionCreatedSchema } from "@manyhands/protocol";
 import { createBlobs } from "../blobs/blobs.ts";
 import { createRecall } from "../ids/recall.ts";
@@ -15,7 +15,11 @@ import type { SideStore } from "../store/side-store.ts";
 import { json } from "./service.ts";
 
 /** A log as one replica has it: its own cache over the shared stores. */
-export function replicaOver(inner: EventStore, ownSide: SideStore = createMemorySideStore()) {
+export function replicaOver(
+  inner: EventStore,
+  ownSide: SideStore = createMemorySideStore(),
+  clock: Clock = systemClock,
+) {
   const store = withSharedHistory(inner);
   const side = withSharedSides(ownSide, store);
   const cache = createSessionCache({
@@ -27,7 +31,7 @@ export function replicaOver(inner: EventStore, ownSide: SideStore = createMemory
   });
   const recall = createRecall({ side, readWhole: (hot, from, to) => readWhole(store, hot, from, to) });
   const blobs = createBlobs(side);
-  const log = createSessionLog({ store, cache, recall, blobs, clock: systemClock, onStored: () => undefined });
+  const log = createSessionLog({ store, cache, recall, blobs, clock, onStored: () => undefined });
   return { store, cache, recall, blobs, log };
 }
 
