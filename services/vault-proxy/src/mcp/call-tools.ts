@@ -19,8 +19,9 @@ import {
 } from "../store/receipt-store.ts";
 import type { JsonObject } from "./json-rpc.ts";
 import { McpError, RpcError } from "./mcp-error.ts";
-import type { ServerUse, SessionServers } from "./session-servers.ts";
+import type { SessionServers } from "./session-servers.ts";
 import { scrubber, toolResult } from "./tool-result.ts";
+import type { Authorized } from "./transport.ts";
 
 /** One call to make. */
 export type ToolCall = {
@@ -170,20 +171,19 @@ async function sendUntilDone(
 }
 
 async function sendOnce(deps: CallDeps, call: ToolCall, signal: AbortSignal): Promise<ReceiptEnd | McpError> {
-  let use: ServerUse | undefined;
+  let used: Authorized | undefined;
   const report = (status: number, outcome: ReceiptEnd["outcome"], bytes: number) =>
-    deps.onUsed({ call, credentialId: use?.used()?.ref.credential ?? "", status, outcome, bytes });
+    deps.onUsed({ call, credentialId: used?.credential.ref.credential ?? "", status, outcome, bytes });
   try {
-    const answer = await deps.servers.use(call.session, call.binding, call.server, (given) => {
-      use = given;
-      return given.client.callTool(call.name, call.input, { signal });
+    const answer = await deps.servers.use(call.session, call.binding, call.server, (client) => {
+      return client.callTool(call.name, call.input, { signal, onAuthorized: (authorized) => (used = authorized) });
     });
-    const { content, isError } = toolResult(answer, scrubber(use?.used()?.token.reveal() ?? ""));
+    const { content, isError } = toolResult(answer, scrubber(used?.credential.token.reveal() ?? ""));
     report(200, "COMPLETED", Buffer.byteLength(JSON.stringify(content)));
     return { outcome: "COMPLETED", content, isError };
   } catch (thrown) {
     if (thrown instanceof RpcError) {
-      const scrub = scrubber(use?.used()?.token.reveal() ?? "");
+      const scrub = scrubber(used?.credential.token.reveal() ?? "");
       report(200, "COMPLETED", thrown.message.length);
       const text = `The MCP server answered with error ${thrown.code}: ${scrub(thrown.message)}`;
       return { outcome: "COMPLETED", content: [{ type: "text", text }], isError: true };

@@ -9,7 +9,7 @@ import { asObject, type JsonObject, type RpcMessage } from "./json-rpc.ts";
 import { McpError, RpcError } from "./mcp-error.ts";
 import { sseTransport } from "./sse-transport.ts";
 import { streamableTransport } from "./streamable-transport.ts";
-import { MCP_LIMITS, type Transport, type TransportOptions } from "./transport.ts";
+import { MCP_LIMITS, type OnAuthorized, type RpcRequest, type Transport, type TransportOptions } from "./transport.ts";
 
 /** A client of one server. */
 export type McpClient = {
@@ -27,6 +27,8 @@ export type CallOptions = {
   readonly signal: AbortSignal;
   /** The server says that it works on it. */
   readonly onProgress?: () => void;
+  /** Told which credential goes out with it. */
+  readonly onAuthorized?: OnAuthorized;
 };
 
 const PROTOCOL_VERSION = "2025-06-18";
@@ -96,18 +98,22 @@ export function mcpClient(options: Options): McpClient {
     });
     return opening;
   };
-  const request = async (method: string, params: JsonObject, signal: AbortSignal, id: number): Promise<JsonObject> => {
+  const request = async (
+    { id, method, params }: RpcRequest,
+    signal: AbortSignal,
+    onAuthorized?: OnAuthorized,
+  ): Promise<JsonObject> => {
     const current = session();
     const { transport } = await current;
     try {
-      return await transport.request({ id, method, params }, signal);
+      return await transport.request({ id, method, params }, signal, onAuthorized);
     } catch (error) {
       // The connection of the older transport, or the server's session, is gone; the next use makes another.
       const isGone = error instanceof McpError && (error.kind === "session" || error.kind === "connection");
       if (isGone && opening === current) opening = undefined;
       if (!(error instanceof McpError) || error.kind !== "session") throw error;
       const { transport: anew } = await session();
-      return anew.request({ id, method, params }, signal);
+      return anew.request({ id, method, params }, signal, onAuthorized);
     }
   };
   const take = () => {
@@ -127,7 +133,8 @@ export function mcpClient(options: Options): McpClient {
       const list: unknown[] = [];
       let cursor: unknown;
       for (let page = 0; page < MAX_PAGES && list.length < MAX_TOOLS; page += 1) {
-        const answer = await request("tools/list", cursor === undefined ? {} : { cursor }, signal, take());
+        const params = cursor === undefined ? {} : { cursor };
+        const answer = await request({ id: take(), method: "tools/list", params }, signal);
         if (Array.isArray(answer.tools)) list.push(...answer.tools.slice(0, MAX_TOOLS - list.length));
         cursor = typeof answer.nextCursor === "string" && answer.nextCursor !== "" ? answer.nextCursor : undefined;
         if (cursor === undefined) break;
@@ -135,7 +142,7 @@ export function mcpClient(options: Options): McpClient {
       if (before === changes) tools = { list, atMs: options.nowMs() };
       return list;
     },
-    async callTool(name, input, { signal, onProgress }) {
+    async callTool(name, input, { signal, onProgress, onAuthorized }) {
       const id = take();
       if (onProgress) progress.set(id, onProgress);
       const stop = () => {
@@ -147,7 +154,8 @@ export function mcpClient(options: Options): McpClient {
       };
       signal.addEventListener("abort", stop, { once: true });
       try {
-        return await request("tools/call", { name, arguments: input, _meta: { progressToken: id } }, signal, id);
+        const params = { name, arguments: input, _meta: { progressToken: id } };
+        return await request({ id, method: "tools/call", params }, signal, onAuthorized);
       } finally {
         signal.removeEventListener("abort", stop);
         progress.delete(id);
@@ -168,5 +176,6 @@ function unreached(error: unknown): unknown {
     return new McpError("protocol", `the server refused the handshake (${error.code})`, { reached: false });
   }
   if (!(error instanceof McpError)) return error;
-  return new McpError(error.kind, error.message, { reached: false, status: error.status });
+  const { status, sentWith } = error;
+  return new McpError(error.kind, error.message, { reached: false, status, sentWith });
 }

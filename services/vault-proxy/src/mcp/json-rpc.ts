@@ -31,7 +31,7 @@ export function asObject(value: unknown): JsonObject | undefined {
 
 function messageOf(json: unknown): RpcMessage[] {
   const message = asObject(json);
-  if (!message || message.jsonrpc !== "2.0") return [];
+  if (message?.jsonrpc !== "2.0") return [];
   const { id, method } = message;
   if (typeof method === "string") {
     if (typeof id === "number" || typeof id === "string") return [{ kind: "request", id, method }];

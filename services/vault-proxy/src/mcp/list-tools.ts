@@ -54,7 +54,7 @@ async function listOne(
   signal: AbortSignal,
 ): Promise<readonly unknown[] | McpError> {
   try {
-    return await servers.use(session, binding, server, ({ client }) => client.listTools(signal));
+    return await servers.use(session, binding, server, (client) => client.listTools(signal));
   } catch (error) {
     return error instanceof McpError
       ? error

@@ -3,6 +3,13 @@
 /** What kind of trouble it is. `session`: the server forgot the session, a new one helps. */
 export type McpErrorKind = "connection" | "authentication" | "session" | "unsupported" | "protocol" | "stopped";
 
+/** What is known besides. */
+export type McpErrorFacts = {
+  readonly reached: boolean;
+  readonly status?: number;
+  readonly sentWith?: string | undefined;
+};
+
 /**
  * A request without a result. `reached` is false only where that is proved: nothing was sent, or the server answered
  * that it did nothing. The message is for people and never quotes the server.
@@ -13,12 +20,15 @@ export class McpError extends Error {
   readonly reached: boolean;
   /** HTTP status that was answered; 0 when none was. */
   readonly status: number;
+  /** Which credential the refused message carried; undefined for none. */
+  readonly sentWith: string | undefined;
 
-  constructor(kind: McpErrorKind, message: string, facts: { readonly reached: boolean; readonly status?: number }) {
+  constructor(kind: McpErrorKind, message: string, facts: McpErrorFacts) {
     super(message);
     this.kind = kind;
     this.reached = facts.reached;
     this.status = facts.status ?? 0;
+    this.sentWith = facts.sentWith;
   }
 }
 
@@ -34,9 +44,9 @@ export class RpcError extends Error {
 }
 
 /** What an HTTP status that is no success says. 4xx: refused before it was done; 5xx: nothing is known. */
-export function statusError(status: number, hasSession: boolean): McpError {
+export function statusError(status: number, hasSession: boolean, sentWith?: string): McpError {
   if (status === 401 || status === 403) {
-    return new McpError("authentication", `the server answered ${status}`, { reached: false, status });
+    return new McpError("authentication", `the server answered ${status}`, { reached: false, status, sentWith });
   }
   if (status === 404 && hasSession) {
     return new McpError("session", "the server does not know the session any more", { reached: false, status });

@@ -17,8 +17,8 @@ export type McpCredential = { readonly ref: CredentialRef; readonly version: str
 export type SessionCredentials = {
   /** What to use now; McpError `authentication` when there is one that is known not to work. */
   current(binding: Binding, url: string): Promise<McpCredential | undefined>;
-  /** After the server refused this one: another try is worth it only when this answers true. */
-  renew(binding: Binding, url: string, refused: McpCredential | undefined): Promise<boolean>;
+  /** After the server refused the one of this name: another try is worth it only when this answers true. */
+  renew(binding: Binding, url: string, refused: string | undefined): Promise<boolean>;
 };
 
 /** An access token is renewed so long before it ends, in milliseconds. */
@@ -56,13 +56,16 @@ export function sessionCredentials({ credentials, refresher, clock }: Deps): Ses
     current,
     async renew(binding, url, refused) {
       const found = await find(binding, url);
-      if (!found || !refused) return found !== undefined;
-      const isSame = found.id === refused.ref.credential && found.version === refused.version;
-      if (!isSame) return true;
-      const { status } = await refresher.refresh(refused.ref, refused.version);
+      if (!found || nameOf(found.id, found.version) !== refused) return found !== undefined;
+      const { status } = await refresher.refresh(refOf(found), found.version);
       return status === "succeeded" || status === "moved";
     },
   };
+}
+
+/** Tells one version of one credential from all others. */
+export function nameOf(credential: string, version: string): string {
+  return `${credential} ${version}`;
 }
 
 function refOf({ workspace, vault, id }: CredentialDocument): CredentialRef {

@@ -7,14 +7,8 @@ import type { Dispatcher } from "undici";
 import type { Binding, BoundMcpServer } from "../store/binding-store.ts";
 import { type McpClient, mcpClient } from "./client.ts";
 import { McpError } from "./mcp-error.ts";
-import type { McpCredential, SessionCredentials } from "./session-credentials.ts";
-
-/** Uses a server's client with the session's credential; `used` tells which one went out last. */
-export type ServerUse = {
-  readonly client: McpClient;
-  /** The credential that the latest message carried. */
-  readonly used: () => McpCredential | undefined;
-};
+import { nameOf, type SessionCredentials } from "./session-credentials.ts";
+import type { Authorized } from "./transport.ts";
 
 /** Clients of all sessions. */
 export type SessionServers = {
@@ -22,7 +16,12 @@ export type SessionServers = {
    * Runs `work` with the server's client; when the server refuses the credential before anything was done, renews it and
    * runs it once more.
    */
-  use<T>(session: string, binding: Binding, server: BoundMcpServer, work: (use: ServerUse) => Promise<T>): Promise<T>;
+  use<T>(
+    session: string,
+    binding: Binding,
+    server: BoundMcpServer,
+    work: (client: McpClient) => Promise<T>,
+  ): Promise<T>;
   /** Ends a session's clients. */
   end(session: string): Promise<void>;
   close(): Promise<void>;
@@ -31,7 +30,7 @@ export type SessionServers = {
 const IDLE_MS = 300_000;
 const MAX_CLIENTS = 2048;
 
-type Entry = ServerUse & { readonly session: string; usedAtMs: number; running: number };
+type Entry = { readonly client: McpClient; readonly session: string; usedAtMs: number; running: number };
 type Deps = {
   readonly dispatcher: Dispatcher;
   readonly credentials: SessionCredentials;
@@ -42,21 +41,25 @@ type Deps = {
 export function sessionServers({ dispatcher, credentials, clock }: Deps): SessionServers {
   const entries = new Map<string, Entry>();
 
+  const authorize = async (binding: Binding, url: string): Promise<Authorized | undefined> => {
+    try {
+      const credential = await credentials.current(binding, url);
+      if (!credential) return undefined;
+      const name = nameOf(credential.ref.credential, credential.version);
+      return { header: `Bearer ${credential.token.reveal()}`, name, credential };
+    } catch (error) {
+      if (error instanceof McpError) throw error;
+      throw new McpError("connection", "the credential could not be looked up", { reached: false });
+    }
+  };
   const make = (session: string, binding: Binding, url: string): Entry => {
-    let used: McpCredential | undefined;
     const client = mcpClient({
       dispatcher,
       url: new URL(url),
       nowMs: () => clock.nowMs(),
-      authorization: async () => {
-        used = await credentials.current(binding, url).catch((error: unknown) => {
-          if (error instanceof McpError) throw error;
-          throw new McpError("connection", "the credential could not be looked up", { reached: false });
-        });
-        return used && `Bearer ${used.token.reveal()}`;
-      },
+      authorization: () => authorize(binding, url),
     });
-    return { client, used: () => used, session, usedAtMs: clock.nowMs(), running: 0 };
+    return { client, session, usedAtMs: clock.nowMs(), running: 0 };
   };
   const drop = async (key: string) => {
     const entry = entries.get(key);
@@ -81,10 +84,10 @@ export function sessionServers({ dispatcher, credentials, clock }: Deps): Sessio
     sweep();
     return [key, entry];
   };
-  const run = async <T>(key: string, entry: Entry, work: (use: ServerUse) => Promise<T>): Promise<T> => {
+  const run = async <T>(key: string, entry: Entry, work: (client: McpClient) => Promise<T>): Promise<T> => {
     entry.running += 1;
     try {
-      return await work(entry);
+      return await work(entry.client);
     } finally {
       entry.running -= 1;
       if (!entries.has(key) && entry.running === 0) entry.client.close().catch(() => undefined);
@@ -99,10 +102,8 @@ export function sessionServers({ dispatcher, credentials, clock }: Deps): Sessio
       } catch (error) {
         const isRefused = error instanceof McpError && error.kind === "authentication" && error.status !== 0;
         if (!isRefused || error.reached) throw error;
-        if (!(await credentials.renew(binding, server.url, entry.used()))) throw error;
-        await drop(key);
-        const [again, anew] = entryOf(session, binding, server);
-        return run(again, anew, work);
+        if (!(await credentials.renew(binding, server.url, error.sentWith))) throw error;
+        return run(key, entry, work);
       }
     },
     async end(session) {

@@ -7,7 +7,14 @@ import { parseRpc } from "./json-rpc.ts";
 import { McpError, RpcError, statusError } from "./mcp-error.ts";
 import { discard, eventsOf, mediaTypeOf } from "./read-answer.ts";
 import { ask } from "./streamable-transport.ts";
-import { MCP_LIMITS, type RpcRequest, type Transport, type TransportOptions } from "./transport.ts";
+import {
+  type Authorized,
+  MCP_LIMITS,
+  type OnAuthorized,
+  type RpcRequest,
+  type Transport,
+  type TransportOptions,
+} from "./transport.ts";
 
 type Waiting = { readonly resolve: (result: JsonObject) => void; readonly reject: (error: Error) => void };
 
@@ -18,27 +25,26 @@ export async function sseTransport(options: TransportOptions): Promise<Transport
   const waiting = new Map<number, Waiting>();
   const endpoint = Promise.withResolvers<URL>();
   endpoint.promise.catch(() => undefined);
-  const headers = async (): Promise<Record<string, string>> => {
-    const authorization = await options.authorization();
-    return authorization === undefined ? {} : { authorization };
-  };
+  const headers = (authorized: Authorized | undefined): Record<string, string> =>
+    authorized === undefined ? {} : { authorization: authorized.header };
   const received = (message: RpcMessage) => {
     if (message.kind === "result") return waiting.get(message.id)?.resolve(message.result);
     if (message.kind === "error") return waiting.get(message.id)?.reject(new RpcError(message.code, message.message));
     options.onMessage(message);
   };
 
+  const opened = await options.authorization();
   const late = setTimeout(() => ending.abort(), MCP_LIMITS.requestMs);
   const stream = await ask(dispatcher, {
     origin: url.origin,
     path: `${url.pathname}${url.search}`,
     method: "GET",
-    headers: { accept: "text/event-stream", ...(await headers()) },
+    headers: { accept: "text/event-stream", ...headers(opened) },
     signal: ending.signal,
   }).finally(() => clearTimeout(late));
   if (stream.statusCode !== 200 || mediaTypeOf(stream) !== "text/event-stream") {
     discard(stream.body);
-    if (stream.statusCode !== 200) throw statusError(stream.statusCode, false);
+    if (stream.statusCode !== 200) throw statusError(stream.statusCode, false, opened?.name);
     throw new McpError("unsupported", "the server offers no event stream", { reached: false, status: 200 });
   }
   const reading = (async () => {
@@ -53,29 +59,32 @@ export async function sseTransport(options: TransportOptions): Promise<Transport
     for (const one of waiting.values()) one.reject(error);
     waiting.clear();
   });
-  const post = async (message: object, signal: AbortSignal) => {
+  const post = async (message: object, signal: AbortSignal, onAuthorized?: OnAuthorized) => {
     const to = await endpoint.promise;
+    const authorized = await options.authorization();
+    onAuthorized?.(authorized);
     const answer = await ask(dispatcher, {
       origin: to.origin,
       path: `${to.pathname}${to.search}`,
       method: "POST",
-      headers: { ...(await headers()), "content-type": "application/json", accept: "application/json" },
+      headers: { ...headers(authorized), "content-type": "application/json", accept: "application/json" },
       body: JSON.stringify(message),
       signal,
     });
     discard(answer.body);
-    if (answer.statusCode < 200 || answer.statusCode >= 300) throw statusError(answer.statusCode, false);
+    if (answer.statusCode < 200 || answer.statusCode >= 300)
+      throw statusError(answer.statusCode, false, authorized?.name);
   };
 
   return {
-    async request(request: RpcRequest, signal: AbortSignal) {
+    async request(request: RpcRequest, signal: AbortSignal, onAuthorized) {
       const { promise, resolve, reject } = Promise.withResolvers<JsonObject>();
       promise.catch(() => undefined);
       const stop = () => reject(new McpError("stopped", "the request was stopped", { reached: true }));
       signal.addEventListener("abort", stop, { once: true });
       waiting.set(request.id, { resolve, reject });
       try {
-        await post({ jsonrpc: "2.0", ...request }, signal);
+        await post({ jsonrpc: "2.0", ...request }, signal, onAuthorized);
         return await promise;
       } finally {
         waiting.delete(request.id);

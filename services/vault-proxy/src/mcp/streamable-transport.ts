@@ -10,7 +10,14 @@ import type { JsonObject, RpcMessage } from "./json-rpc.ts";
 import { parseRpc } from "./json-rpc.ts";
 import { McpError, RpcError, statusError } from "./mcp-error.ts";
 import { discard, eventsOf, mediaTypeOf, messagesOf } from "./read-answer.ts";
-import { MCP_LIMITS, type RpcRequest, type Transport, type TransportOptions } from "./transport.ts";
+import {
+  type Authorized,
+  MCP_LIMITS,
+  type OnAuthorized,
+  type RpcRequest,
+  type Transport,
+  type TransportOptions,
+} from "./transport.ts";
 
 const METHOD_NOT_FOUND = -32_601;
 const SESSION_ID = /^[\x21-\x7e]{1,512}$/;
@@ -23,21 +30,22 @@ export function streamableTransport(options: TransportOptions): Transport {
   let sessionId: string | undefined;
   let version: string | undefined;
 
-  const headers = async (accept: string): Promise<Record<string, string>> => {
-    const authorization = await options.authorization();
+  const headers = (accept: string, authorized: Authorized | undefined): Record<string, string> => {
     return {
       accept,
-      ...(authorization === undefined ? {} : { authorization }),
+      ...(authorized === undefined ? {} : { authorization: authorized.header }),
       ...(sessionId === undefined ? {} : { "mcp-session-id": sessionId }),
       ...(version === undefined ? {} : { "mcp-protocol-version": version }),
     };
   };
-  const post = async (message: object, signal: AbortSignal): Promise<Dispatcher.ResponseData> => {
+  const post = async (message: object, signal: AbortSignal, onAuthorized?: OnAuthorized) => {
+    const authorized = await options.authorization();
+    onAuthorized?.(authorized);
     const answer = await ask(dispatcher, {
       origin,
       path,
       method: "POST",
-      headers: { ...(await headers("application/json, text/event-stream")), "content-type": "application/json" },
+      headers: { ...headers("application/json, text/event-stream", authorized), "content-type": "application/json" },
       body: JSON.stringify(message),
       signal,
     });
@@ -45,7 +53,7 @@ export function streamableTransport(options: TransportOptions): Transport {
     if (sessionId === undefined && typeof given === "string" && SESSION_ID.test(given)) sessionId = given;
     if (answer.statusCode >= 200 && answer.statusCode < 300) return answer;
     discard(answer.body);
-    throw statusError(answer.statusCode, sessionId !== undefined);
+    throw statusError(answer.statusCode, sessionId !== undefined, authorized?.name);
   };
   const send = async (message: object, signal: AbortSignal) => discard((await post(message, signal)).body);
   const received = (message: RpcMessage) => {
@@ -56,8 +64,8 @@ export function streamableTransport(options: TransportOptions): Transport {
   };
 
   return {
-    async request(request: RpcRequest, signal: AbortSignal): Promise<JsonObject> {
-      const answer = await post({ jsonrpc: "2.0", ...request }, signal);
+    async request(request: RpcRequest, signal: AbortSignal, onAuthorized): Promise<JsonObject> {
+      const answer = await post({ jsonrpc: "2.0", ...request }, signal, onAuthorized);
       try {
         for await (const message of messagesOf(answer)) {
           if (message.kind === "result" && message.id === request.id) return message.result;
@@ -78,7 +86,7 @@ export function streamableTransport(options: TransportOptions): Transport {
         origin,
         path,
         method: "GET",
-        headers: await headers("text/event-stream"),
+        headers: headers("text/event-stream", await options.authorization()),
         signal,
       });
       if (answer.statusCode !== 200 || mediaTypeOf(answer) !== "text/event-stream") return discard(answer.body);
@@ -89,10 +97,11 @@ export function streamableTransport(options: TransportOptions): Transport {
     async close() {
       if (sessionId === undefined) return;
       const signal = AbortSignal.timeout(2000);
-      const request = headers("application/json").then((sent) =>
-        ask(dispatcher, { origin, path, method: "DELETE", headers: sent, signal }),
-      );
-      await request.then(({ body }) => discard(body)).catch(() => undefined);
+      const remove = async () => {
+        const sent = headers("application/json", await options.authorization());
+        discard((await ask(dispatcher, { origin, path, method: "DELETE", headers: sent, signal })).body);
+      };
+      await remove().catch(() => undefined);
     },
   };
 }

@@ -1,13 +1,20 @@
 /** What both ways of speaking to an MCP server have in common. */
 import type { Dispatcher } from "undici";
 import type { JsonObject, RpcMessage } from "./json-rpc.ts";
+import type { McpCredential } from "./session-credentials.ts";
 
 /** A request to a server. */
 export type RpcRequest = { readonly id: number; readonly method: string; readonly params: JsonObject };
 
+/** What goes into the authorization header, and a name of the credential it comes from. */
+export type Authorized = { readonly header: string; readonly name: string; readonly credential: McpCredential };
+
+/** Told what a message carries, before it is sent. */
+export type OnAuthorized = (authorized: Authorized | undefined) => void;
+
 /** Sends requests; rejects with McpError or RpcError. */
 export type Transport = {
-  request(request: RpcRequest, signal: AbortSignal): Promise<JsonObject>;
+  request(request: RpcRequest, signal: AbortSignal, onAuthorized?: OnAuthorized): Promise<JsonObject>;
   notify(method: string, params: JsonObject, signal: AbortSignal): Promise<void>;
   /** After the handshake: the agreed version goes with every later message. */
   agreed(protocolVersion: string): void;
@@ -21,8 +28,8 @@ export type Transport = {
 export type TransportOptions = {
   readonly dispatcher: Dispatcher;
   readonly url: URL;
-  /** Value of the authorization header now, or undefined for none. Asked anew for every message. */
-  readonly authorization: () => Promise<string | undefined>;
+  /** The credential to use now, or undefined for none. Asked anew for every message. */
+  readonly authorization: () => Promise<Authorized | undefined>;
   /** Called with what is not the answer to a request of ours. */
   readonly onMessage: (message: RpcMessage) => void;
 };
