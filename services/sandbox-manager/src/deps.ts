@@ -4,6 +4,7 @@ import { VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
 import type { TunnelDialer } from "./drivers/driver.ts";
+import { type HandEgressSource, handEgressSource } from "./egress/hand-egress.ts";
 import type { HandStore } from "./hands/hand-store.ts";
 import { createKvHandStore } from "./hands/kv-hand-store.ts";
 import { createManager, type Manager } from "./hands/manager.ts";
@@ -33,7 +34,8 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
   const { store, registry, files } = await openRecords(config, shell, overrides.store);
-  const dialer = overrides.dial ?? openDialer(config, shell);
+  const way = openWayOut(config, shell);
+  const dialer = overrides.dial ?? way?.dial;
   // Whose hand it is, the record tells: a warm one is made before it has a session.
   const dial: TunnelDialer | undefined =
     dialer && (async (sessionId, handId) => dialer((await store.byId(handId))?.record.sessionId ?? sessionId, handId));
@@ -53,13 +55,27 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     peers,
     ...(files ? { snapshots: createSnapshots(files, systemClock, logger) } : {}),
     ...(dialer ? { dial: dialer } : {}),
+    ...(way ? { egressOf: way.egressOf } : {}),
     limits: config.limits,
     clock: systemClock,
     logger,
   });
-  lifecycle.onStop("hands", () => (config.onStop === "release" ? releaseAll(manager) : detachAll(manager)));
-  lifecycle.onStop("warm hands", () => manager.pool.close());
+  endHands(config, shell, manager);
   return { manager, chosen };
+}
+
+const RELEASE_MS = 20_000;
+
+/**
+ * What nobody will need is released while this manager still answers: once it does not, another one may take its hands
+ * for abandoned. The rest is let go last; what came in meanwhile is released then too.
+ */
+function endHands(config: Config, { lifecycle }: Shell, manager: Manager): void {
+  const isReleasing = config.onStop === "release";
+  lifecycle.onStop("hands", () => (isReleasing ? releaseAll(manager) : detachAll(manager)), { deadlineMs: RELEASE_MS });
+  const early = { phase: "accept", deadlineMs: RELEASE_MS } as const;
+  if (isReleasing) lifecycle.onStop("hands, while still answering", () => releaseAll(manager), early);
+  lifecycle.onStop("warm hands", () => manager.pool.close(), early);
 }
 
 /** Hands that outlive us are let go, running as they are; the next manager takes them. */
@@ -105,10 +121,12 @@ async function openRecords(
   return { ...records, files: fileStore };
 }
 
-function openDialer(config: Config, { lifecycle, metrics }: Shell): TunnelDialer | undefined {
+type WayOut = { readonly dial: TunnelDialer; readonly egressOf: HandEgressSource };
+
+function openWayOut(config: Config, { lifecycle, metrics }: Shell): WayOut | undefined {
   if (!config.git) return undefined;
   const { host, port, vaultAddress } = config.git;
   const vault = createRpcClient(VaultService, { address: vaultAddress, defaultDeadlineMs: MINT_MS, metrics });
   lifecycle.onStop("vault client", () => vault.close());
-  return createGitDialer({ host, port, vault, clock: systemClock });
+  return { dial: createGitDialer({ host, port, vault, clock: systemClock }), egressOf: handEgressSource(vault) };
 }

@@ -1,6 +1,7 @@
 /** From a recipe to a running hand with everything in it: the one way, for sessions and for the warm pool. */
 import { AppError } from "@manyhands/kit";
-import type { Driver, Hand, PlannedRepository } from "../drivers/driver.ts";
+import type { Driver, Hand, PlannedRepository, WriteAction } from "../drivers/driver.ts";
+import type { HandEgress } from "../egress/hand-egress.ts";
 import type { Recipe } from "./hand-record.ts";
 
 const FILE_MS = 30_000;
@@ -30,7 +31,7 @@ export function driverOf(here: DriversHere, recipe: Recipe): Driver {
 }
 
 /** Makes the hand and puts the recipe's files into it. On failure nothing is left but what a sweep finds. */
-export async function buildHand(driver: Driver, build: Build): Promise<Hand> {
+export async function buildHand(driver: Driver, build: Build, egress?: HandEgress): Promise<Hand> {
   const { handId, sessionId, name, generation, recipe } = build;
   const hand = await driver.provision({
     handId,
@@ -39,12 +40,13 @@ export async function buildHand(driver: Driver, build: Build): Promise<Hand> {
     generation,
     image: recipe.image,
     limits: recipe,
-    env: recipe.env,
+    env: { ...recipe.env, ...egress?.env },
     ...(recipe.packages ? { packages: recipe.packages } : {}),
     repositories: mountedOf(recipe),
     attachEpoch: 1,
   });
   try {
+    if (egress) await writeBundle(hand, egress);
     await writeFiles(hand, recipe);
   } catch (error) {
     await driver.destroy(handId).catch(() => undefined); // the sweep finds what is left
@@ -59,21 +61,31 @@ function mountedOf({ repositories }: Recipe): PlannedRepository[] {
   );
 }
 
+async function writeBundle(hand: Hand, { bundle }: HandEgress): Promise<void> {
+  const errno = await writeFile(hand, "manyhands-egress-authority", { ...bundle, mode: FILE_MODE });
+  if (errno !== 0) {
+    throw AppError.unavailable("HAND_UNUSABLE", `${bundle.path} could not be written in the hand (errno ${errno})`);
+  }
+}
+
 async function writeFiles(hand: Hand, recipe: Recipe): Promise<void> {
   for (const [index, file] of recipe.files.entries()) {
     const path = file.path.startsWith("/") ? file.path : `/workspace/${file.path}`;
     const content = Buffer.from(file.contentBase64, "base64");
-    const started = await hand.start({
-      id: `recipe-file-${index}`,
-      inputHash: new Uint8Array(32),
-      timeoutMs: FILE_MS,
-      action: { kind: "write", path, content, mode: file.mode || FILE_MODE },
-    });
-    for await (const part of started.parts) {
-      if (part.type === "exit" && part.state.exitCode !== 0) {
-        const description = `${path} could not be written (errno ${part.state.exitCode})`;
-        throw AppError.invalid([{ field: `recipe.files[${index}].path`, description }]);
-      }
+    const errno = await writeFile(hand, `recipe-file-${index}`, { path, content, mode: file.mode || FILE_MODE });
+    if (errno !== 0) {
+      const description = `${path} could not be written (errno ${errno})`;
+      throw AppError.invalid([{ field: `recipe.files[${index}].path`, description }]);
     }
   }
+}
+
+/** Writes one file; answers 0 or an errno. */
+async function writeFile(hand: Hand, id: string, file: Omit<WriteAction, "kind">): Promise<number> {
+  const action = { kind: "write", ...file } as const;
+  const started = await hand.start({ id, inputHash: new Uint8Array(32), timeoutMs: FILE_MS, action });
+  for await (const part of started.parts) {
+    if (part.type === "exit") return part.state.exitCode ?? -1;
+  }
+  return -1;
 }

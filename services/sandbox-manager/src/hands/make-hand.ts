@@ -4,6 +4,7 @@
  */
 import { AppError, newId, toAppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
+import type { HandEgress } from "../egress/hand-egress.ts";
 import { prepareRecipe } from "../recipe/prepare-recipe.ts";
 import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
@@ -50,10 +51,12 @@ export async function makeHand(
   return held.whileMaking(async () => {
     const { recipe, problems, moment } = await prepareRecipe(manager, driver, asked, before?.record);
     const wanted = { ...asked, recipe };
-    const warm = await pool.claim(wanted.recipe);
+    const egress = await manager.egressOf?.(wanted.sessionId);
+    // A warm hand's environment is made already.
+    const warm = egress ? undefined : await pool.claim(wanted.recipe);
     try {
       if (!warm && held.size + pool.size > limits.capacity) await pool.makeRoom();
-      return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm, problems, moment });
+      return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm, egress, problems, moment });
     } finally {
       if (warm) pool.settled(warm.hand.handId);
       pool.want(wanted.recipe);
@@ -66,6 +69,7 @@ type Making = {
   readonly wanted: Wanted;
   readonly before: StoredHand | undefined;
   readonly warm: WarmHand | undefined;
+  readonly egress: HandEgress | undefined;
   readonly problems: readonly RecipeProblem[];
   readonly moment: Moment | undefined;
 };
@@ -82,7 +86,7 @@ async function make(manager: Manager, making: Making): Promise<HeldHand | undefi
     return undefined;
   }
   try {
-    const built = warm?.hand ?? (await buildHand(driver, record));
+    const built = warm?.hand ?? (await buildHand(driver, record, making.egress));
     const { hand, problems } = await withFilesOf(manager, driver, record, built, making.moment);
     const ready = await manager.store.write(
       {

@@ -1,5 +1,6 @@
 import { AppError, type Clock, type Logger } from "@manyhands/kit";
 import type { Driver, HandLimits, TunnelDialer } from "../drivers/driver.ts";
+import type { HandEgressSource } from "../egress/hand-egress.ts";
 import type { Snapshots } from "../snapshots/snapshots.ts";
 import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
@@ -41,6 +42,8 @@ export type Manager = {
   readonly snapshots?: Snapshots;
   /** The way to git hosts, in the name of a session. */
   readonly dial?: TunnelDialer;
+  /** What hands of a session hold in place of its credentials; absent: nothing. */
+  readonly egressOf?: HandEgressSource;
   /** Where managers find each other, and what this one is labelled with. */
   readonly registry: ManagerRegistry;
   readonly labels: Readonly<Record<string, string>>;

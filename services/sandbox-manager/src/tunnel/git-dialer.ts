@@ -21,14 +21,17 @@ export type GitDialerOptions = {
 type Token = { readonly text: string; readonly expiresAtMs: number };
 
 /**
- * Opens connections to the git proxy for hands. Who is asking is said here, outside of the hand, in one line before
+ * Opens connections to the git and egress proxies for hands. Who is asking is said here, outside of the hand, in one line before
  * the hand's own bytes: `MANYHANDS/1 <session token>`. Nothing a hand sends can change or read it.
  */
 export function createGitDialer({ host, port, vault, clock }: GitDialerOptions): TunnelDialer {
   const tokens = new Map<string, Promise<Token>>();
 
   const mint = async (sessionId: string): Promise<Token> => {
-    const { token, expiresAt } = await vault.mintSessionToken({ sessionId, audiences: [Audience.GIT] });
+    const { token, expiresAt } = await vault.mintSessionToken({
+      sessionId,
+      audiences: [Audience.GIT, Audience.EGRESS],
+    });
     return { text: token, expiresAtMs: expiresAt ? timestampMs(expiresAt) : 0 };
   };
 

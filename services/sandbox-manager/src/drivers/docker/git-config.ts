@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { AppError } from "@manyhands/kit";
+import { TUNNEL_PORT } from "../../egress/proxy-env.ts";
 import type { Hand } from "../driver.ts";
-import { TUNNEL_PORT } from "./container-spec.ts";
 
 const TUNNEL = `http://127.0.0.1:${TUNNEL_PORT}/`;
 const PATH = "/home/hand/.gitconfig";
