@@ -8,7 +8,7 @@ import { create } from "@bufbuild/protobuf";
 import type { JsonObject, NewEvent, SessionEvent } from "@manyhands/core";
 import { createDemoModel, type DemoModel, type DemoModelOptions } from "@manyhands/demo-model";
 import { createRpcClient, newId, type RpcClient } from "@manyhands/kit";
-import { decodeEvent, encodeEvent, GetEventsRequestSchema, SessionService } from "@manyhands/protocol";
+import { decodeEvent, encodeEvent, GetEventsRequestSchema, SessionService, VaultService } from "@manyhands/protocol";
 import { eventually, freePort, type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -31,6 +31,9 @@ export interface Bed {
   readonly nats: NatsServer;
   readonly model: DemoModel;
   readonly sessions: RpcClient<typeof SessionService>;
+  readonly vaults: RpcClient<typeof VaultService>;
+  /** Kills vault-proxy and starts it again at the same addresses. */
+  restartVault(): Promise<void>;
   startHarness(env?: Record<string, string>): Promise<Process>;
   stopHarnesses(): Promise<void>;
   /** Kills session-store and starts it again at the same address. */
@@ -72,16 +75,18 @@ export async function startBed(
     MH_HAND_CAPACITY: "200",
     MH_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
   };
-  const [vault, sandbox] = await Promise.all([
-    run("vault-proxy", {
-      MH_SESSION_STORE_ADDR,
-      MH_VAULT_KEY_FILE: keyFile,
-      MH_MODEL_UPSTREAM_URL: model.url,
-      MH_MODEL_API_KEY: "test",
-    }),
-    run("sandbox-manager", sandboxEnv),
-  ]);
+  const vaultEnv = {
+    MH_SESSION_STORE_ADDR,
+    MH_VAULT_KEY_FILE: keyFile,
+    MH_MODEL_UPSTREAM_URL: model.url,
+    MH_MODEL_API_KEY: "test",
+    MH_MCP_PRIVATE_RANGES: "127.0.0.0/8",
+    MH_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
+    MH_MODEL_LISTEN: `127.0.0.1:${await freePort()}`,
+  };
+  const [vault, sandbox] = await Promise.all([run("vault-proxy", vaultEnv), run("sandbox-manager", sandboxEnv)]);
   const sessions = createRpcClient(SessionService, { address: MH_SESSION_STORE_ADDR, defaultDeadlineMs: 20_000 });
+  const vaults = createRpcClient(VaultService, { address: vault.addresses.grpc ?? "", defaultDeadlineMs: 20_000 });
   const harnessEnv = {
     MH_SESSION_STORE_ADDR,
     MH_SANDBOX_MANAGER_ADDR: sandbox.addresses.grpc ?? "",
@@ -95,6 +100,11 @@ export async function startBed(
     nats,
     model,
     sessions,
+    vaults,
+    async restartVault() {
+      await stopAll(running.filter(({ name }) => name.startsWith("vault-proxy")));
+      await run("vault-proxy", vaultEnv);
+    },
     async startHarness(env = {}) {
       const started = await startProcess(folder.path, "harness", { MH_NATS_URL: nats.url, ...harnessEnv, ...env });
       harnesses.push(started);
@@ -111,6 +121,7 @@ export async function startBed(
     stopHarnesses: () => stopAll(harnesses.splice(0)),
     async close() {
       sessions.close();
+      vaults.close();
       await stopAll([...harnesses, ...running]);
       await model.close();
       await nats.stop();

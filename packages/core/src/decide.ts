@@ -237,7 +237,7 @@ function needsHand(call: Call): boolean {
 }
 
 function isRefused(call: Call): boolean {
-  return call.progress.at === "denied" || (call.progress.at === "ready" && call.kind === "mcp");
+  return call.progress.at === "denied";
 }
 
 function isDispatched(call: Call): boolean {

@@ -13,6 +13,7 @@ export * from "./evolve.ts";
 export * from "./header.ts";
 export * from "./ids.ts";
 export * from "./limits.ts";
+export * from "./mcp-tools.ts";
 export * from "./model-response.ts";
 export * from "./needs-brain.ts";
 export * from "./recovery.ts";

@@ -34,12 +34,18 @@ export function followUp(outcome: OperationOutcome | "RUNNING", attempt: number,
 export function unknownOutcome(call: Call, isHandLost: boolean, detail = ""): string {
   return [
     `The outcome of this ${call.name} call is unknown: it may have completed, may have partly completed, or may not have run at all.`,
-    isHandLost
-      ? "The sandbox it ran in was lost; the next call gets a new one, without files that were only there."
-      : "The sandbox was not replaced.",
+    ...sandboxWords(call, isHandLost),
     ...(detail === "" ? [] : [detail]),
     "Verify what actually happened before you repeat it.",
   ].join(" ");
+}
+
+/** A call of an MCP server's tool ran in no sandbox. */
+function sandboxWords(call: Call, isHandLost: boolean): string[] {
+  if (isHandLost) {
+    return ["The sandbox it ran in was lost; the next call gets a new one, without files that were only there."];
+  }
+  return call.kind === "mcp" ? [] : ["The sandbox was not replaced."];
 }
 
 /** Words for an operation that is proved not to have run. */
@@ -81,9 +87,6 @@ export function deniedDraft(call: Call): EventDraft {
   if (message !== undefined) return resultDraft(call, "", `The user denied this call: ${message}`, true);
   if (malformedInputField in call.input) {
     return resultDraft(call, "", "This call was not run: its input was not a valid JSON object.", true);
-  }
-  if (call.kind === "mcp" && call.progress.at === "ready") {
-    return resultDraft(call, "NOT_STARTED", notStarted(call, "tools of MCP servers are not served yet."), true);
   }
   const denied = `This call was denied: ${call.name} is not enabled for this agent, or the user said no.`;
   return resultDraft(call, "", denied, true);

@@ -137,7 +137,7 @@ export function isHandTool(name: string): boolean {
 
 /**
  * The tools an agent may use, built-in ones first, then its own in the order of its configuration. A custom tool with
- * the name of an enabled built-in one is left out: names must be unique. MCP tools are not listed yet.
+ * the name of an enabled built-in one is left out: names must be unique. Tools of MCP servers come from the log: see mcp-tools.ts.
  */
 export function toolDefinitions(agent: AgentConfig): ToolDefinition[] {
   const { toolset } = agent;

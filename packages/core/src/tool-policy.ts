@@ -32,9 +32,12 @@ export const malformedInputField = "_malformed_json";
 
 const mcpPrefix = "mcp__";
 
-/** The name under which the model sees a tool of an MCP server. */
+/**
+ * The name under which the model sees a tool of an MCP server. Servers may be named freely, tools of the Messages API
+ * only with `A-Z a-z 0-9 _ -`.
+ */
 export function mcpToolName(server: string, tool: string): string {
-  return `${mcpPrefix}${server}__${tool}`;
+  return `${mcpPrefix}${server.replaceAll(/[^A-Za-z0-9_-]/g, "_")}__${tool}`;
 }
 
 /** Judges a tool use. `auto` asks, because there is no classifier yet that could tell. */

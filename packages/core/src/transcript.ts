@@ -23,6 +23,7 @@ import {
   type SessionEvent,
   type UnknownEvent,
 } from "./events.ts";
+import { listedMcpTools, mcpToolDefinitions } from "./mcp-tools.ts";
 import { recallTool, type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
 import { mcpToolName } from "./tool-policy.ts";
 
@@ -67,7 +68,7 @@ export function buildModelRequest(
   events: readonly (SessionEvent | UnknownEvent)[],
   options: TranscriptOptions,
 ): ModelRequest {
-  return requestOf(options, buildTurns(events, options.contextPosition, options.agent.context));
+  return requestOf(events, options, buildTurns(events, options.contextPosition, options.agent.context));
 }
 
 /**
@@ -83,12 +84,17 @@ export function buildSummaryRequest(
   const last = turns.at(-1);
   if (last?.role === "user") last.content.push(instruction);
   else turns.push({ role: "user", content: [instruction] });
-  return requestOf(options, turns);
+  return requestOf(events, options, turns);
 }
 
-function requestOf(options: TranscriptOptions, turns: ModelTurn[]): ModelRequest {
+function requestOf(
+  events: readonly (SessionEvent | UnknownEvent)[],
+  options: TranscriptOptions,
+  turns: ModelTurn[],
+): ModelRequest {
   const { agent } = options;
-  const tools = toolDefinitions(agent);
+  const mcp = agent.mcp.size === 0 ? [] : mcpToolDefinitions(agent, listedMcpTools(events, options.contextPosition));
+  const tools = [...toolDefinitions(agent), ...mcp];
   if (!tools.some((tool) => tool.name === recallTool.name) && usesRecall(turns)) tools.push(recallTool);
   const isThinking = thinksAdaptively(agent.model);
   return {

@@ -75,6 +75,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     limits,
     pass,
     deltaIntervalMs,
+    mcp: { vaults, tokens: createSessionTokens(vaults, Audience.MCP), clock },
     serverTools: {
       recall: createRecall(sessions),
       web_fetch: createWebFetch({ proxyUrl: config.egressProxyUrl, token: (sessionId) => egressTokens.get(sessionId) }),

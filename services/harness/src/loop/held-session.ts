@@ -148,8 +148,9 @@ export class HeldSession {
     const hand = "hand" in state ? state.hand?.id : undefined;
     return events.filter((event) => {
       if (event.type === "hand.lost") return event.hand_id === hand;
-      if (event.type !== "agent.tool_result") return true;
-      return calls.some((call) => call.id === event.tool_use_id && call.progress.at !== "answered");
+      if (event.type !== "agent.tool_result" && event.type !== "agent.mcp_tool_result") return true;
+      const id = event.type === "agent.tool_result" ? event.tool_use_id : event.mcp_tool_use_id;
+      return calls.some((call) => call.id === id && call.progress.at !== "answered");
     });
   }
 

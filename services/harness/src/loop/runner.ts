@@ -23,6 +23,7 @@ import type { Harness } from "../harness-kinds.ts";
 import { toolOptions } from "../server-tools/server-tools.ts";
 import { HeldSession, type HolderPorts } from "./held-session.ts";
 import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
+import { McpListing } from "./mcp-listing.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
@@ -52,6 +53,7 @@ export class Runner {
   private readonly session: HeldSession;
   private isDraining = false;
   private newsHead = 0;
+  private readonly mcpListing: McpListing;
   /** How often operations were sent that were proved not to have started, by id. */
   private readonly sends = new Map<string, number>();
 
@@ -62,6 +64,7 @@ export class Runner {
     const onStored = (events: readonly NewEvent[]) =>
       passStored(ports.pass, new Set<string>(events.map((event) => event.type)));
     this.session = new HeldSession(sessionId, { ...ports, onStored }, warm);
+    this.mcpListing = new McpListing(this.session, this.tasks, this.mailbox);
   }
 
   /** Asks for the session back at the next event boundary; when urgent, even if that cuts the model's answer off. */
@@ -165,6 +168,7 @@ export class Runner {
 
   /** A request keeps running when its announcement lost a race: the log it was shown has not changed. */
   private async callModel(action: Extract<Action, { type: "callModel" }>): Promise<"waited"> {
+    if (await this.mcpListing.isAwaited()) return "waited";
     const adopted = this.tasks.model();
     if (adopted !== undefined && adopted.start.purpose === action.purpose) {
       this.session.decide([...closing(action.closes), adopted.start]);

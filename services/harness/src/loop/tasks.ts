@@ -11,6 +11,8 @@ import {
   type ModelRequest,
   type NewEvent,
   type Recorded,
+  type SessionEvent,
+  type UnknownEvent,
 } from "@manyhands/core";
 import type { Clock, IdSource } from "@manyhands/kit";
 import type { Delta } from "@manyhands/protocol";
@@ -20,9 +22,14 @@ import { type Guess, guessHand } from "../effects/guess-hand.ts";
 import { provisionHand } from "../effects/provision.ts";
 import { runOperation, type Sandboxes } from "../effects/run-operation.ts";
 import type { Pass } from "../fault-points.ts";
+import { callMcp, type McpPorts } from "../mcp/call-mcp.ts";
+import { listMcp } from "../mcp/list-mcp.ts";
 import type { Model } from "../model/model.ts";
 import { runServerTool, type ServerTools } from "../server-tools/server-tools.ts";
 import type { Message } from "./mailbox.ts";
+
+/** The task that lists tools of MCP servers. */
+export const mcpKey = "mcp";
 
 /** A model request in flight, or answered and not taken yet. */
 export interface ModelTask {
@@ -54,6 +61,8 @@ export interface Tasks {
   /** Ends the request if it runs, and forgets it. */
   dropModel(): void;
   provision(state: LivingState, epoch: number): void;
+  /** Asks which tools the agent's MCP servers offer; reports what `log` does not have yet, under the key `mcp`. */
+  listMcp(agent: AgentConfig, log: readonly (SessionEvent | UnknownEvent)[]): void;
   /** `options` is what the agent's configuration says about the tool. */
   operate(call: Call, epoch: number, mode: "start" | "follow", options?: JsonObject): void;
   /** Stops operations, following those that another brain started. */
@@ -74,6 +83,8 @@ export interface TaskPorts {
   readonly pass: Pass;
   readonly publishDelta: (sessionId: string, delta: Delta) => void;
   readonly deltaIntervalMs: number;
+  /** How MCP servers are reached; absent means that none can be. */
+  readonly mcp?: McpPorts;
   /** Tools that run outside any hand, by name; absent means none is served. */
   readonly serverTools?: ServerTools;
 }
@@ -95,6 +106,7 @@ class SessionTasks implements Tasks {
   private readonly gone = new AbortController();
   private readonly operations = new Map<string, AbortController>();
   private isProvisioning = false;
+  private isListing = false;
   private running: RunningModel | undefined;
   private guess: Guess | undefined;
 
@@ -107,6 +119,7 @@ class SessionTasks implements Tasks {
   inFlight(): ReadonlySet<string> {
     const keys = new Set(this.operations.keys());
     if (this.isProvisioning) keys.add("provision");
+    if (this.isListing) keys.add(mcpKey);
     if (this.running !== undefined) keys.add("model");
     return keys;
   }
@@ -167,6 +180,15 @@ class SessionTasks implements Tasks {
     this.running = undefined;
   }
 
+  listMcp(agent: AgentConfig, log: readonly (SessionEvent | UnknownEvent)[]): void {
+    if (this.isListing || this.ports.mcp === undefined) return;
+    this.isListing = true;
+    listMcp(this.ports.mcp, this.sessionId, agent, log, this.gone.signal).then(
+      (events) => this.push({ type: "facts", key: mcpKey, events }),
+      (error: unknown) => this.failed(mcpKey, error),
+    );
+  }
+
   provision(state: LivingState, epoch: number): void {
     if (this.isProvisioning) return;
     this.isProvisioning = true;
@@ -188,6 +210,7 @@ class SessionTasks implements Tasks {
 
   ended(key: string): void {
     if (key === "provision") this.isProvisioning = false;
+    else if (key === mcpKey) this.isListing = false;
     else if (key === "model") this.running = undefined;
     else this.operations.delete(key);
   }
@@ -204,6 +227,10 @@ class SessionTasks implements Tasks {
     const { limits } = this.ports;
     const cancel = new AbortController();
     this.operations.set(call.id, cancel);
+    if (call.kind === "mcp" && this.ports.mcp !== undefined) {
+      this.callMcp(this.ports.mcp, call, cancel.signal);
+      return cancel;
+    }
     if (call.kind === "agent" && isServerTool(call.name)) {
       this.runServerTool(call, options, cancel.signal);
       return cancel;
@@ -229,6 +256,17 @@ class SessionTasks implements Tasks {
       (error: unknown) => this.failed(call.id, error),
     );
     return cancel;
+  }
+
+  /** Following one means asking again: its receipt knows whether it was made. */
+  private callMcp(ports: McpPorts, call: Call, cancel: AbortSignal): void {
+    const { limits } = this.ports;
+    const { outputBytes, operationTimeoutMs: timeoutMs } = limits;
+    const mcp = { sessionId: this.sessionId, call, timeoutMs, outputBytes, detach: this.gone.signal, cancel };
+    callMcp(ports, mcp).then(
+      (events) => this.push({ type: "facts", key: call.id, events }),
+      (error: unknown) => this.failed(call.id, error),
+    );
   }
 
   /** Following one means running it again: it only reads. */

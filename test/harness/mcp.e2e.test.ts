@@ -1,0 +1,135 @@
+/** A real MCP server used by an agent: listed, called with a vault's credential, approved, lost, and never called twice. */
+import { newId } from "@manyhands/kit";
+import { eventually } from "@manyhands/testkit";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { startMcpServer, type TestMcpServer } from "../../services/vault-proxy/src/testing/mcp-server.ts";
+import { type Bed, createSession, isIdle, lastWords, logUntil, message, ofType, send, startBed } from "./bed.ts";
+
+const scenario = (name: string, words: string, tool: string) => `
+name: ${name}
+priority: 50
+match: { last_user_text: '\\b${words}\\b' }
+steps:
+  - emit: [{ tool_use: { name: mcp__my_tickets__${tool}, input: { text: "${words}" } } }]
+  - emit: [{ text: "The server said: {{tool_result}}" }]
+`;
+
+let bed: Bed;
+let server: TestMcpServer;
+const requests: string[] = [];
+const url = () => server.url;
+
+beforeAll(async () => {
+  server = await startMcpServer({ accepts: (token) => token === "good-bearer" });
+  bed = await startBed(
+    {
+      echo: scenario("echo", "echo this please", "echo"),
+      write: scenario("write", "write this please", "write"),
+      hold: scenario("hold", "hold this please", "hold"),
+    },
+    {
+      onRequest: ({ body }) => {
+        requests.push(Buffer.from(body ?? "").toString("utf8"));
+        return undefined;
+      },
+    },
+  );
+  await bed.startHarness();
+});
+afterAll(async () => {
+  await bed?.close();
+  await server?.close();
+});
+
+async function startSession(text: string, policy: string, token = "good-bearer", at = url()): Promise<string> {
+  const workspaceId = "wrkspc_test";
+  const sessionId = newId("sesn");
+  const { vault } = await bed.vaults.createVault({ workspaceId, displayName: "v" });
+  const authJson = new TextEncoder().encode(JSON.stringify({ type: "static_bearer", mcp_server_url: at, token }));
+  await bed.vaults.createCredential({ workspaceId, vaultId: vault?.id ?? "", authJson });
+  const mcpServers = [{ name: "my tickets", url: at }];
+  await bed.vaults.bindSession({ workspaceId, sessionId, vaultIds: [vault?.id ?? ""], mcpServers });
+  const default_config = { enabled: true, permission_policy: { type: policy } };
+  await createSession(
+    bed,
+    text,
+    {
+      tools: [
+        {
+          type: "mcp_toolset",
+          mcp_server_name: "my tickets",
+          default_config,
+          configs: [{ name: "hidden", enabled: false }],
+        },
+      ],
+      mcp_servers: [{ type: "url", name: "my tickets", url: at }],
+    },
+    sessionId,
+  );
+  return sessionId;
+}
+
+it("shows the model a server's tools and brings their answers, without the harness ever having the credential", async () => {
+  const id = await startSession("echo this please", "always_allow");
+  const events = await logUntil(bed, id, isIdle());
+  expect(lastWords(events)).toBe("The server said: echo this please");
+  expect(ofType(events, "session.mcp_tools_listed")).toHaveLength(1);
+  expect(ofType(events, "agent.mcp_tool_use")).toMatchObject([
+    { mcp_server_name: "my tickets", name: "echo", evaluated_permission: "allow" },
+  ]);
+  expect(ofType(events, "agent.mcp_tool_result")).toMatchObject([{ outcome: "COMPLETED", is_error: false }]);
+  expect(ofType(events, "hand.provisioned")).toEqual([]);
+  expect(requests.some((body) => body.includes('"name":"mcp__my_tickets__echo"'))).toBe(true);
+  await eventually(async () => ofType(await logUntil(bed, id, isIdle()), "credential.used").length > 0);
+  expect(JSON.stringify(events) + requests.join("")).not.toContain("good-bearer");
+  await send(bed, id, message("echo this please"));
+  expect(ofType(await logUntil(bed, id, isIdle(2)), "session.mcp_tools_listed")).toHaveLength(1);
+});
+
+it("asks before a call unless it is always allowed", async () => {
+  const id = await startSession("write this please", "always_ask");
+  const waiting = await logUntil(bed, id, isIdle());
+  const [use] = ofType(waiting, "agent.mcp_tool_use");
+  expect(ofType(waiting, "session.status_idle").at(-1)?.stop_reason).toEqual({
+    type: "requires_action",
+    event_ids: [use?.id],
+  });
+  expect(server.written).toEqual([]);
+  const confirmation = { id: newId("sevt"), type: "user.tool_confirmation" as const, tool_use_id: use?.id ?? "" };
+  await send(bed, id, { ...confirmation, result: "allow" });
+  expect(lastWords(await logUntil(bed, id, isIdle(2)))).toBe("The server said: written write this please");
+});
+
+it("goes on without a server that refuses its credential or is not there, and says so", async () => {
+  const [refused, gone] = await Promise.all([
+    startSession("hello there", "always_allow", "a-bad-token"),
+    startSession("hello there", "always_allow", "good-bearer", "http://127.0.0.1:9/mcp"),
+  ]);
+  const types = async (id: string) =>
+    ofType(await logUntil(bed, id, isIdle()), "session.error").map(({ error }) => [error.type, error.mcp_server_name]);
+  expect(await types(refused)).toEqual([["mcp_authentication_failed_error", "my tickets"]]);
+  expect(await types(gone)).toEqual([["mcp_connection_failed_error", "my tickets"]]);
+});
+
+it("follows a call that another brain made, and makes it once", async () => {
+  const before = server.written.length;
+  const id = await startSession("hold this please", "always_allow");
+  await eventually(() => server.holding() === 1);
+  await bed.stopHarnesses();
+  await bed.startHarness();
+  await logUntil(bed, id, (events) => ofType(events, "brain.woken").length >= 2);
+  server.release();
+  expect(lastWords(await logUntil(bed, id, isIdle()))).toBe("The server said: held hold this please");
+  expect(server.written.length).toBe(before + 1);
+});
+
+it("tells the model that the outcome is unknown when vault-proxy dies during a call, and does not call again", async () => {
+  const before = server.written.length;
+  const id = await startSession("hold this please", "always_allow");
+  await eventually(() => server.holding() === 1);
+  await bed.restartVault();
+  const events = await logUntil(bed, id, isIdle(), 40_000);
+  expect(ofType(events, "agent.mcp_tool_result")).toMatchObject([{ outcome: "UNKNOWN", is_error: true }]);
+  expect(lastWords(events)).toContain("unknown");
+  expect(server.written.length).toBe(before + 1);
+});
