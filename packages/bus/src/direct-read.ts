@@ -27,6 +27,11 @@ export interface DirectReader {
    * with the number of messages before it as metadata `received`, when a message that is there cannot be read.
    */
   lastOf(query: LastOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
+  /**
+   * The next messages that match a subject pattern, from a sequence on, in stream order: fewer than `count` at the end
+   * of the stream, or when about 8 MiB are passed. Throws like `lastOf`.
+   */
+  nextOf(query: NextOfQuery): Promise<StoredMessage[]>;
   /** Closes the reply subscription; running reads fail. Twice is fine. */
   close(): void;
 }
@@ -38,6 +43,16 @@ export interface LastOfQuery {
   readonly timeoutMs: number;
   /** Default 8 MiB. */
   readonly maxBytes?: number;
+}
+
+/** What `nextOf` reads. */
+export interface NextOfQuery {
+  readonly stream: StreamName;
+  /** May hold wildcards. */
+  readonly subject: string;
+  readonly fromSequence: number;
+  readonly count: number;
+  readonly timeoutMs: number;
 }
 
 type Answer = { readonly messages: StoredMessage[]; readonly cut: boolean };
@@ -67,13 +82,12 @@ export function createDirectReader(bus: Bus): DirectReader {
       if (error === null) receive(pending.get(msg.subject), msg);
     },
   });
-  const readOnce = (query: LastOfQuery): Promise<Answer> => {
+  const readOnce = (stream: StreamName, body: object, timeoutMs: number): Promise<Answer> => {
     assertConnected(bus);
     const reply = `${inbox}.${(next++).toString(36)}`;
-    const answer = awaitAnswer(pending, reply, query.timeoutMs);
-    const body = { multi_last: query.subjects, max_bytes: query.maxBytes ?? defaultMaxBytes };
+    const answer = awaitAnswer(pending, reply, timeoutMs);
     try {
-      bus.connection.publish(`$JS.API.DIRECT.GET.${query.stream}`, JSON.stringify(body), { reply });
+      bus.connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(body), { reply });
     } catch (error) {
       pending.get(reply)?.settle(AppError.unavailable("BUS_UNAVAILABLE", "NATS refused the read", error));
     }
@@ -82,9 +96,10 @@ export function createDirectReader(bus: Bus): DirectReader {
   return {
     async lastOf(query) {
       if (query.subjects.length > maxSubjects) throw new RangeError(`at most ${maxSubjects} subjects in one read`);
+      const body = { multi_last: query.subjects, max_bytes: query.maxBytes ?? defaultMaxBytes };
       for (let tries = 1; query.subjects.length > 0; tries += 1) {
         try {
-          return await readOnce(query);
+          return await readOnce(query.stream, body, query.timeoutMs);
         } catch (error) {
           const again = error instanceof AppError && error.reason === "MESSAGE_UNREADABLE" && tries < unreadableTries;
           if (!again) throw error;
@@ -92,6 +107,10 @@ export function createDirectReader(bus: Bus): DirectReader {
       }
       assertConnected(bus);
       return { messages: [], cut: false };
+    },
+    async nextOf({ stream, subject, fromSequence, count, timeoutMs }) {
+      const body = { batch: count, max_bytes: defaultMaxBytes, seq: fromSequence, next_by_subj: subject };
+      return (await readOnce(stream, body, timeoutMs)).messages;
     },
     close() {
       subscription.unsubscribe();

@@ -25,21 +25,36 @@ export function frameOf(subject: string, message: Omit<StoredMessage, "subject">
   return parsed === undefined ? undefined : storedFrame(parsed.sessionId, parsed.frame, message);
 }
 
-function storedFrame(sessionId: string, frame: number, message: Omit<StoredMessage, "subject">): StoredFrame {
-  return {
-    sessionId,
-    frame,
-    payload: message.data,
-    get position() {
-      return Number(message.header(headerNames.position) ?? Number.NaN);
-    },
-    get count() {
-      return Number(message.header(headerNames.count) ?? Number.NaN);
-    },
-    get sequence() {
-      return message.sequence;
-    },
-  };
+/** A message that is known to be a frame of the session. */
+export function storedFrame(sessionId: string, frame: number, message: Omit<StoredMessage, "subject">): StoredFrame {
+  return new ReadFrame(sessionId, frame, message);
+}
+
+/** A class, because a long read makes a hundred thousand of them; what the headers say is decoded when asked for. */
+class ReadFrame implements StoredFrame {
+  readonly sessionId: string;
+  readonly frame: number;
+  readonly payload: Uint8Array;
+  readonly #message: Omit<StoredMessage, "subject">;
+
+  constructor(sessionId: string, frame: number, message: Omit<StoredMessage, "subject">) {
+    this.sessionId = sessionId;
+    this.frame = frame;
+    this.payload = message.data;
+    this.#message = message;
+  }
+
+  get position(): number {
+    return Number(this.#message.header(headerNames.position) ?? Number.NaN);
+  }
+
+  get count(): number {
+    return Number(this.#message.header(headerNames.count) ?? Number.NaN);
+  }
+
+  get sequence(): number {
+    return this.#message.sequence;
+  }
 }
 
 /** Most frames in one read. */

@@ -28,6 +28,7 @@ export {
   type StreamFacts,
   streamFacts,
 } from "./messages.ts";
+export { createFrameReader, type FrameReader } from "./run-read.ts";
 export { checkServerVersion, checkSyncAlways } from "./server-check.ts";
 export { type BucketName, type StreamName, type StreamRow, streamTable } from "./streams.ts";
 export { type SubjectRow, subjects, subjectTable, subjectToken } from "./subjects.ts";

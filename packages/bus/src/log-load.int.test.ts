@@ -112,7 +112,14 @@ describe("reading on through a session", () => {
     }
     const reader = createDirectReader(bus);
     const read = createFrameReader(reader);
-    for (const [from, to] of [[0, 150], [150, 300], [300, 450], [450, 590], [590, 730], [150, 300]] as const) {
+    for (const [from, to] of [
+      [0, 150],
+      [150, 300],
+      [300, 450],
+      [450, 590],
+      [590, 730],
+      [150, 300],
+    ] as const) {
       const found = await read("sesn_dense", numbers(from, to), 5000);
       expect(found.map((one) => one.frame)).toEqual(numbers(from, Math.min(to, 600)));
       const texts = found.map((one) => new TextDecoder().decode(one.payload));

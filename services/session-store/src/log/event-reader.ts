@@ -10,7 +10,7 @@ import { decodeFrame, type HotSession } from "./hot-session.ts";
 import { range } from "./session-cache.ts";
 import { type PlacedFrame, placeFrame, type StoredEvent } from "./stored-event.ts";
 
-const maxChunkFrames = 1000;
+const maxChunkFrames = 4096;
 const maxChunkBytes = 4 * 1024 * 1024;
 const maxFirstFrames = 256;
 const chunkGrowth = 4;

@@ -3,12 +3,12 @@ import {
   type Bus,
   createDirectReader,
   createFrameAppender,
+  createFrameReader,
   followLog,
   hasFrames,
   lastFrameNumber,
   purgeSession,
   readFrameFromLeader,
-  readFrames,
   subscribeTail,
 } from "@manyhands/bus";
 import type { EventStore } from "./event-store.ts";
@@ -20,10 +20,11 @@ const purgeTimeoutMs = 30_000;
 /** The store on a connected bus whose streams were applied; `close` ends its reads. */
 export function createJetStreamEventStore(bus: Bus): EventStore & { close(): void } {
   const reader = createDirectReader(bus);
+  const readFrames = createFrameReader(reader);
   const appender = createFrameAppender(bus);
   return {
     append: (frame, timeoutMs) => appender.append(frame, timeoutMs),
-    read: (sessionId, frames) => readFrames(reader, sessionId, frames, readTimeoutMs),
+    read: (sessionId, frames) => readFrames(sessionId, frames, readTimeoutMs),
     readFromLeader: async (sessionId, frame, timeoutMs) =>
       (await readFrameFromLeader(bus, sessionId, frame, timeoutMs))?.payload,
     exists: (sessionId) => hasFrames(bus, sessionId, readTimeoutMs),
