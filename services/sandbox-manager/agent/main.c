@@ -2,12 +2,13 @@
  * The loop: read frames, obey the newest manager, reap children, keep time.
  *
  * hand-agent [--journal DIR | --journal-fd N] [--run DIR] [--workspace DIR] [--home DIR] [--uid N] [--gid N]
- *            [--port N] [--processes N] [--data-bytes N] [--own DIR]... [--filter yes] [--env K=V]...
+ *            [--port N] [--processes N] [--data-bytes N] [--own DIR]... [--filter yes] [--alone-ms N]
+ *            [--env K=V]...
  *
  * --own gives a directory to the tool user, and the right to do so is then given up. --filter puts the agent itself
  * and all tools under the list of system calls (filter.c).
  *
- * Ends when stdin does (the engine dropped us) or on SIGTERM; as PID 1 its end is the end of everything in the hand.
+ * Ends when stdin does (the engine dropped us), on SIGTERM, or when no manager has spoken to it for --alone-ms; as PID 1 its end is the end of everything in the hand.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -176,6 +177,20 @@ static void add_environment(const char *pair) {
   if (environment_count < MAX_ENV) environment[environment_count++] = strdup(pair);
 }
 
+/*
+ * A manager says something at least every few minutes. A hand that has heard nothing for hours is nobody's any more
+ * (its platform was taken away): it ends, and with it everything in it. Time in which we stood still ourselves, because
+ * the hand was paused, does not count.
+ */
+static int64_t alone_after_ms, last_heard_ms;
+#define STOOD_STILL_MS 1000
+
+static void end_if_alone(int64_t before_ms, int waited_ms) {
+  int64_t now = now_ms();
+  if (now - before_ms > waited_ms + STOOD_STILL_MS) last_heard_ms = now;
+  if (alone_after_ms > 0 && now - last_heard_ms > alone_after_ms) exit(0);
+}
+
 static void read_arguments(int argc, char **argv, options *o) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const char *name = argv[i], *value = argv[i + 1];
@@ -191,6 +206,7 @@ static void read_arguments(int argc, char **argv, options *o) {
     else if (strcmp(name, "--data-bytes") == 0) tool_user.data_bytes = strtoull(value, NULL, 10);
     else if (strcmp(name, "--own") == 0 && o->own_count < MAX_OWNED) o->own[o->own_count++] = value;
     else if (strcmp(name, "--filter") == 0) o->filter = strcmp(value, "yes") == 0;
+    else if (strcmp(name, "--alone-ms") == 0) alone_after_ms = atoll(value);
     else if (strcmp(name, "--env") == 0) add_environment(value);
     else {
       fprintf(stderr, "hand-agent: unknown option %s\n", name);
@@ -212,6 +228,7 @@ static void base_environment(void) {
 
 static void loop(int signals) {
   static uint8_t buf[65536];
+  last_heard_ms = now_ms();
   static struct pollfd fds[MAX_POLLS];
   operation *who[MAX_RUNNING];
   for (;;) {
@@ -234,7 +251,10 @@ static void loop(int signals) {
     n += in_tunnel;
     int64_t due = ops_next_deadline(), wait = due > 0 ? due - now_ms() : -1;
     if (due > 0 && wait < 0) wait = 0;
-    if (poll(fds, (nfds_t)n, wait > 60000 ? 60000 : (int)wait) < 0 && errno != EINTR) exit(1);
+    if (alone_after_ms > 0 && (wait < 0 || wait > alone_after_ms / 4)) wait = alone_after_ms / 4;
+    int at_most = wait > 60000 ? 60000 : (int)wait;
+    int64_t before = now_ms();
+    if (poll(fds, (nfds_t)n, at_most) < 0 && errno != EINTR) exit(1);
     shell_events(fds + at_shell, in_shell);
     for (int i = 0; i < in_ops; i++)
       if (fds[at_ops + i].revents) ops_readable(who[i]);
@@ -243,8 +263,12 @@ static void loop(int signals) {
     if (fds[0].revents) {
       ssize_t got = read(STDIN_FILENO, buf, sizeof buf);
       if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) exit(0);
-      if (got > 0) frames_feed(buf, (size_t)got, handle, damaged);
+      if (got > 0) {
+        last_heard_ms = now_ms();
+        frames_feed(buf, (size_t)got, handle, damaged);
+      }
     }
+    end_if_alone(before, at_most);
   }
 }
 

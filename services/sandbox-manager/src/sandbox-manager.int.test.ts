@@ -295,21 +295,23 @@ test("the next hand beyond the capacity is made by another manager, or refused i
     }
     const { hand: moved } = await newHand(small.client);
     expect(moved.managerId).not.toBe(managerId);
-    expect((await executeCall(small.client, { handId: moved.id, input: { command: "echo hi" } })).output.toString()).toBe(
-      "hi\n",
-    );
+    expect(
+      (await executeCall(small.client, { handId: moved.id, input: { command: "echo hi" } })).output.toString(),
+    ).toBe("hi\n");
   } finally {
     await small.stop();
   }
 });
 
 test("bad input is the documented error, and what is not served says so", async () => {
-  await expect(one.client.provision({ sessionId: "a.b", recipe: { packages: { apt: ["x"] } } })).rejects.toMatchObject({
+  await expect(
+    one.client.provision({ sessionId: "a.b", recipe: { packages: { apt: ["x; y"] } } }),
+  ).rejects.toMatchObject({
     kind: "invalid",
-    details: { fieldViolations: [{ field: "session_id" }, { field: "recipe.packages" }] },
+    details: { fieldViolations: [{ field: "session_id" }, { field: "recipe.packages.apt" }] },
   });
   await expect(executeCall(one.client, { handId: "hand_none", input: {} })).rejects.toMatchObject({ kind: "notFound" });
-  await expect(one.client.snapshot({ handId: "x" })).rejects.toMatchObject({ kind: "unimplemented" });
+  await expect(one.client.snapshot({ handId: "hand_none" })).rejects.toMatchObject({ kind: "notFound" });
   await expect(one.client.grant({ handId: "x" })).rejects.toMatchObject({ kind: "unimplemented" });
   const { defaultDriver, reason, drivers } = await one.client.describeDrivers({});
   expect(defaultDriver).toBe("docker");

@@ -55,10 +55,7 @@ const cancelCallMs = 700;
 const attachDeadlineMs = 3_600_000;
 
 /** What the harness asks of sandbox-manager. */
-export type Sandboxes = Pick<
-  RpcClient<typeof SandboxService>,
-  "provision" | "execute" | "attach" | "cancelOperation"
-> &
+export type Sandboxes = Pick<RpcClient<typeof SandboxService>, "provision" | "execute" | "attach" | "cancelOperation"> &
   Partial<Pick<RpcClient<typeof SandboxService>, "release">>;
 
 /** What an operation needs from outside. */

@@ -18,13 +18,18 @@ import { FieldWriter } from "./messages.ts";
 type Agent = { readonly child: ChildProcess; readonly dir: string; readonly stdin: NodeJS.WritableStream };
 const agents: Agent[] = [];
 
-async function startAgent(dir = mkdtempSync(join(tmpdir(), "manyhands-agent-"))): Promise<Agent> {
+async function startAgent(
+  dir = mkdtempSync(join(tmpdir(), "manyhands-agent-")),
+  more: readonly string[] = [],
+): Promise<Agent> {
   for (const name of ["journal", "run", "workspace", "home"]) mkdirSync(join(dir, name), { recursive: true });
   for (const name of ["", "run"]) chmodSync(join(dir, name), 0o755);
   for (const name of ["workspace", "home"]) chmodSync(join(dir, name), 0o777);
   const port = await freePort();
   const places = ["journal", "run", "workspace", "home"].flatMap((name) => [`--${name}`, join(dir, name)]);
-  const child = spawn(await agentBinary(), [...places, "--port", String(port)], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(await agentBinary(), [...places, "--port", String(port), ...more], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
   if (!child.stdin) throw new Error("no stdin");
   child.stdin.on("error", () => undefined); // a killed agent's pipe; the exit is what the tests look at
   const agent = { child, dir, stdin: child.stdin };
@@ -132,3 +137,19 @@ test("the agent ends with its stream, and takes everything with it", async () =>
   await waiting;
   expect(hand.lost.aborted).toBe(true);
 });
+
+test("an agent that no manager speaks to ends; one that is spoken to now and then does not", async () => {
+  const agent = await startAgent(undefined, ["--alone-ms", "600"]);
+  const ended = new Promise<unknown>((resolve) => agent.child.once("exit", resolve));
+  const hand = await attachTo(agent, 1);
+  for (let spoken = 0; spoken < 5; spoken += 1) {
+    await run(hand, { kind: "exec", argv: ["sleep", "0.2"] });
+  }
+  expect(agent.child.exitCode).toBeNull();
+  // Standing still, as a paused hand does, is not being alone.
+  agent.child.kill("SIGSTOP");
+  await run(await attachTo(await startAgent(), 1), { kind: "exec", argv: ["sleep", "2"] });
+  agent.child.kill("SIGCONT");
+  expect((await run(hand, shell("echo alive"))).output.toString()).toBe("alive\n");
+  expect(await ended).toBe(0);
+}, 20_000);

@@ -184,5 +184,8 @@ export type Driver = {
   close(): Promise<void>;
 };
 
+/** A hand that hears from no manager for so long is nobody's any more: its agent ends it, in milliseconds. */
+export const ALONE_MS = 6 * 3_600_000;
+
 /** Carries a process's connections out of a hand. The hand knows nothing of who answers. */
 export type TunnelDialer = (sessionId: string, handId: string) => Promise<import("node:net").Socket>;

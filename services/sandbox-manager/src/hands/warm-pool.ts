@@ -144,6 +144,12 @@ export function createWarmPool({ limits, driverOf, hasRoom, clock, logger }: Poo
       for (const shelf of shelves.values()) size += shelf.hands.length + (shelf.making ? 1 : 0);
       return size;
     },
+    /** Warm hands that could be handed out now. */
+    get ready() {
+      let ready = 0;
+      for (const shelf of shelves.values()) ready += shelf.hands.length;
+      return ready;
+    },
     /** True for a hand that is warm, in the making, or handed out and not settled yet: no orphan. */
     owns(handId: string): boolean {
       if (handedOut.has(handId)) return true;

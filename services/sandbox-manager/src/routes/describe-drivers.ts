@@ -21,6 +21,6 @@ export function describeDrivers(
     hands: manager.held.size,
     capacity: manager.limits.capacity,
     labels: manager.labels,
-    warmHands: manager.pool.size,
+    warmHands: manager.pool.ready,
   });
 }

@@ -1,4 +1,5 @@
-import type { HandPlan } from "../driver.ts";
+import { PROXY_ENV, TUNNEL_PORT } from "../../egress/proxy-env.ts";
+import { ALONE_MS, type HandPlan } from "../driver.ts";
 
 /** What of the machine a hand can be shown; looked up once. Paths that are links are made as links. */
 export type Machine = {
@@ -25,18 +26,27 @@ export type BwrapPlan = {
 
 /** The tool user's number inside, as in containers. */
 export const TOOL_UID = 65_532;
-const TUNNEL_PORT = 8079;
 const JOURNAL_FD = 11;
 const MIB = 1024 * 1024;
-const SIZES = { shm: 16 * MIB, home: 64 * MIB, tmp: 256 * MIB, run: 32 * MIB };
+const SIZES = { shm: 16 * MIB, home: 64 * MIB, outputs: 128 * MIB, tmp: 256 * MIB, run: 32 * MIB };
 const AGENT = "/.manyhands/bin/hand-agent";
 /** Made by name, because bwrap makes the parents of what it binds for its own user alone. */
-const FOLDERS = ["/etc", "/etc/ssl", "/sys", "/sys/fs", "/sys/fs/cgroup", "/.manyhands", "/.manyhands/bin"];
+const FOLDERS = [
+  "/etc",
+  "/etc/ssl",
+  "/sys",
+  "/sys/fs",
+  "/sys/fs/cgroup",
+  "/.manyhands",
+  "/.manyhands/bin",
+  "/mnt",
+  "/mnt/session",
+];
 const ETC_FILES = ["passwd", "group", "hosts", "nsswitch.conf"];
 
 /**
  * bwrap's arguments, the agent's included. What is not written here is not there: no network, no other process, no
- * file of the machine but its programs, nothing writable but four bounded file systems in memory.
+ * file of the machine but its programs, nothing writable but five bounded file systems in memory.
  */
 export function bwrapArguments(hand: BwrapPlan): string[] {
   const { plan, machine, agent, etcFolder, ownNumbers, memoryGroup } = hand;
@@ -59,6 +69,7 @@ export function bwrapArguments(hand: BwrapPlan): string[] {
     ...(memoryGroup ? ["--ro-bind", memoryGroup.folder, memoryGroup.inside] : []),
     ...tmpfs("/workspace", limits.workspaceBytes, "0755"),
     ...tmpfs("/home/hand", SIZES.home, "0755"),
+    ...tmpfs("/mnt/session/outputs", SIZES.outputs, "0755"),
     ...tmpfs("/tmp", SIZES.tmp, "1777"),
     ...tmpfs("/.manyhands/run", SIZES.run, "0755"),
     ...["--ro-bind", agent, AGENT, "--remount-ro", "/", "--chdir", "/", "--"],
@@ -67,11 +78,12 @@ export function bwrapArguments(hand: BwrapPlan): string[] {
 }
 
 function agentArguments({ plan, ownNumbers, processBytes }: BwrapPlan): string[] {
-  const own = ownNumbers ? ["--own", "/workspace", "--own", "/home/hand"] : [];
-  const env = Object.entries({ ...plan.env, GIT_TERMINAL_PROMPT: "0" });
+  const own = ownNumbers ? ["/workspace", "/home/hand", "/mnt/session/outputs"].flatMap((path) => ["--own", path]) : [];
+  const env = Object.entries({ ...PROXY_ENV, ...plan.env, GIT_TERMINAL_PROMPT: "0" });
   return [
     ...[AGENT, "--journal-fd", String(JOURNAL_FD), "--uid", String(TOOL_UID), "--gid", String(TOOL_UID)],
     ...["--port", String(TUNNEL_PORT), "--processes", String(plan.limits.pids), "--filter", "yes"],
+    ...["--alone-ms", String(ALONE_MS)],
     ...(processBytes === undefined ? [] : ["--data-bytes", String(processBytes)]),
     ...own,
     ...env.flatMap(([name, value]) => ["--env", `${name}=${value}`]),

@@ -1,5 +1,6 @@
 import type Docker from "dockerode";
-import type { HandPlan } from "../driver.ts";
+import { PROXY_ENV, TUNNEL_PORT } from "../../egress/proxy-env.ts";
+import { ALONE_MS, type HandPlan } from "../driver.ts";
 import { ENGINE_RUNTIME, type HandRuntime } from "./runtime.ts";
 import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
 
@@ -17,8 +18,6 @@ const NANO_PER_MILLI = 1_000_000;
 /** Where in a hand the agent's binary lies, read-only. */
 export const AGENT_DIR = "/.manyhands/bin";
 export const AGENT_FILE = "hand-agent";
-/** The only port that answers inside a hand; bytes go from here through the manager to the git proxy. */
-export const TUNNEL_PORT = 8079;
 
 /** Labels that find our containers again, whoever made them. */
 export const LABEL = {
@@ -63,7 +62,7 @@ export function containerSpec(
   runtime: HandRuntime = ENGINE_RUNTIME,
 ): Docker.ContainerCreateOptions {
   const { limits } = plan;
-  const env = Object.entries({ ...plan.env, GIT_TERMINAL_PROMPT: "0" }).flatMap(([name, value]) => [
+  const env = Object.entries({ ...PROXY_ENV, ...plan.env, GIT_TERMINAL_PROMPT: "0" }).flatMap(([name, value]) => [
     "--env",
     `${name}=${value}`,
   ]);
@@ -78,6 +77,8 @@ export function containerSpec(
       String(TOOL_UID),
       "--port",
       String(TUNNEL_PORT),
+      "--alone-ms",
+      String(ALONE_MS),
       ...(runtime.filters ? [] : ["--filter", "yes", "--processes", String(limits.pids)]),
       ...env,
     ],
