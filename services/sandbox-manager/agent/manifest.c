@@ -37,6 +37,48 @@ static void put_entry(int dir, const char *name, const char *path, size_t len, c
   fputc(0, stdout);
 }
 
+/* Adds rights that the owner, who we are, took from itself. False when there is nothing to add, or it may not be. */
+static bool open_up(int dir, const char *name, mode_t needed, mode_t *before) {
+  struct stat st;
+  if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || S_ISLNK(st.st_mode)) return false;
+  if ((st.st_mode & needed) == needed || st.st_uid != getuid()) return false;
+  *before = st.st_mode & 07777;
+  return fchmodat(dir, name, *before | needed, 0) == 0;
+}
+
+/*
+ * A file that modes hide from its own owner, on itself or on a folder above, is opened by lifting them for an instant:
+ * it is a file like any other, and belongs into a snapshot.
+ */
+static int open_hidden(const char *path) {
+  struct { int dir; char name[NAME_MAX + 1]; mode_t mode; } lifted[MAX_DEPTH];
+  int n = 0, dirs[MAX_DEPTH], depth = 0, fd = -1;
+  dirs[depth++] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (const char *at = path + 1; dirs[depth - 1] >= 0 && depth < MAX_DEPTH;) {
+    const char *slash = strchrnul(at, '/');
+    size_t len = (size_t)(slash - at);
+    int dir = dirs[depth - 1];
+    if (len == 0 || len > NAME_MAX) break;
+    memcpy(lifted[n].name, at, len);
+    lifted[n].name[len] = 0;
+    char name[NAME_MAX + 1];
+    memcpy(name, lifted[n].name, len + 1);
+    lifted[n].dir = dir;
+    if (open_up(dir, name, *slash ? S_IRUSR | S_IXUSR : S_IRUSR, &lifted[n].mode)) n++;
+    if (!*slash) {
+      fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+      break;
+    }
+    dirs[depth++] = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    at = slash + 1;
+  }
+  while (n-- > 0) fchmodat(lifted[n].dir, lifted[n].name, lifted[n].mode, 0);
+  while (depth-- > 0)
+    if (dirs[depth] >= 0) close(dirs[depth]);
+  if (fd < 0) errno = EACCES;
+  return fd;
+}
+
 static void walk(int dir, char *path, size_t len, uint32_t *left, int depth) {
   DIR *d = fdopendir(dir);
   if (!d) {
@@ -53,8 +95,12 @@ static void walk(int dir, char *path, size_t len, uint32_t *left, int depth) {
     put_entry(dirfd(d), e->d_name, path, len + 1 + n, &st);
     (*left)--;
     if (!S_ISDIR(st.st_mode) || depth >= MAX_DEPTH) continue;
+    mode_t before;
+    bool is_lifted = open_up(dirfd(d), e->d_name, S_IRUSR | S_IXUSR, &before);
     int sub = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sub >= 0) walk(sub, path, len + 1 + n, left, depth + 1);
+    path[len + 1 + n] = 0;
+    if (is_lifted) fchmodat(dirfd(d), path + len + 1, before, 0);
   }
   closedir(d);
 }
@@ -78,6 +124,7 @@ int child_bundle(char *const *paths) {
   for (; *paths; paths++) {
     struct stat st = {.st_size = 0};
     int fd = open(*paths, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES) fd = open_hidden(*paths);
     int bad = fd < 0 ? errno : fstat(fd, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
     uint64_t left = bad ? 0 : (uint64_t)st.st_size;
     static writer w;

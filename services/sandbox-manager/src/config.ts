@@ -21,6 +21,8 @@ export type Config = {
     readonly socketPath: string;
     readonly image: string;
     readonly agentPath: string | undefined;
+    /** Where packages of environments are installed; it must reach their registries. */
+    readonly packageNetwork: string;
     /** Empty: the engine's own choice. */
     readonly runtime: string;
   };
@@ -104,6 +106,10 @@ export function readConfig(env: Env): Config {
       image: reader.string("MH_HAND_IMAGE", {
         default: "manyhands/hand:dev",
         doc: "Image of hands whose recipe names none.",
+      }),
+      packageNetwork: reader.string("MH_PACKAGE_NETWORK", {
+        default: "bridge",
+        doc: "Network of the Docker Engine in which an environment's packages are installed; hands are never in it.",
       }),
       runtime: reader.string("MH_HAND_RUNTIME", {
         default: "",

@@ -8,9 +8,11 @@ import { execute } from "./routes/execute.ts";
 import { getHand } from "./routes/get-hand.ts";
 import { listHands } from "./routes/list-hands.ts";
 import { provision } from "./routes/provision.ts";
+import { readFiles } from "./routes/read-files.ts";
 import { release } from "./routes/release.ts";
+import { snapshot } from "./routes/snapshot.ts";
 
-/** The methods served; snapshots and grants are left out and answer UNIMPLEMENTED. */
+/** The methods served; grants are left out and answer UNIMPLEMENTED. */
 export function routes({ manager, chosen }: Deps): Implemented {
   return implement(SandboxService, {
     provision: provision(manager),
@@ -20,6 +22,8 @@ export function routes({ manager, chosen }: Deps): Implemented {
     getHand: getHand(manager),
     listHands: listHands(manager),
     release: release(manager),
+    snapshot: snapshot(manager),
+    readFiles: readFiles(manager),
     describeDrivers: describeDrivers(manager, chosen),
   });
 }

@@ -133,11 +133,15 @@ export function createSnapshots(store: FileStore, clock: Clock, logger: Logger) 
       const old = tracker.files.get(path);
       const sha256 = hashOf(bytes);
       const seen = { ...entry, sizeBytes: bytes.length, sha256 };
-      if (old?.sha256 !== sha256) packed.push({ path, entry: seen, bytes });
-      else if (old.mode !== entry.mode || old.mtimeNs !== entry.mtimeNs || old.ctimeNs !== entry.ctimeNs) {
-        if (old.data) set[path] = { ...seen, data: old.data };
-        else packed.push({ path, entry: seen, bytes });
+      // Times alone are no change: a look at a file that is closed to its owner moves them too.
+      if (old?.sha256 === sha256 && old.mode === entry.mode) {
+        const again = { ...old, mtimeNs: entry.mtimeNs, ctimeNs: entry.ctimeNs };
+        tracker.files.set(path, again);
+        if (tracker.base.get(path) === old) tracker.base.set(path, again);
+        continue;
       }
+      if (old?.sha256 === sha256 && old.data) set[path] = { ...seen, data: old.data };
+      else packed.push({ path, entry: seen, bytes });
     }
     if (packed.length > 0) {
       const data = Buffer.concat(packed.map(({ bytes }) => bytes));

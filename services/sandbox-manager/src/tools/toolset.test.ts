@@ -37,7 +37,7 @@ beforeAll(async () => {
   const recipe = { ...plan.limits, image: "", env: {}, repositories: [], files: [], driver: "" };
   const made = await makeHand(
     manager,
-    { sessionId: plan.sessionId, name: "default", recipe, brainEpoch: 0, speculative: false },
+    { sessionId: plan.sessionId, name: "default", recipe, brainEpoch: 0, speculative: false, filesAfter: [] },
     undefined,
   );
   if (!made) throw new Error("no hand");

@@ -11,6 +11,7 @@ import { checkoutPlan, containerName, containerSpec, LABEL } from "./container-s
 import { writeGitConfig } from "./git-config.ts";
 import { mountRepositories, sweepOverlays, unmountRepositories } from "./mounted-repositories.ts";
 import { createOverlaySlots } from "./overlay-slots.ts";
+import { createPackageImages } from "./package-images.ts";
 import { CHECKOUT_MOUNT, createPreparedCheckouts } from "./prepared-checkouts.ts";
 import { chooseRuntime } from "./runtime.ts";
 
@@ -23,6 +24,8 @@ export type DockerDriverOptions = {
   readonly image: string;
   /** The compiled in-hand agent on the manager's own disk. */
   readonly agentPath: string;
+  /** Network of containers that install packages; default `bridge`. */
+  readonly packageNetwork?: string;
   /** Names this manager to the agents. */
   readonly instance: string;
   /** Names the platform: containers of other platforms on the same engine are none of ours. */
@@ -105,6 +108,16 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     },
   });
   const mounting = { docker, checkouts, slots, logger };
+  const withPackages = createPackageImages({ docker, logger, network: options.packageNetwork ?? "bridge" });
+
+  const imageOf = async (plan: HandPlan): Promise<string> => {
+    const base = plan.image || defaultImage;
+    if (!plan.packages) return base;
+    return withPackages(base, plan.packages).catch((error: unknown) => {
+      if (statusOf(error) === 404) throw noImage(base);
+      throw error instanceof AppError ? error : engineError(error);
+    });
+  };
 
   const destroy = async (handId: string) => {
     try {
@@ -125,9 +138,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     notIsolated: runtime.notIsolated,
     survivesManager: true,
     mounts: true,
+    hasImages: true,
     place,
     async provision(plan: HandPlan) {
-      const image = plan.image || defaultImage;
+      const image = await imageOf(plan);
       const { mounts, problems } = await mountRepositories(mounting, plan);
       const asked = containerSpec(plan, image, await agentVolume(), place, mounts, runtime);
       const spec = { ...asked, Labels: { ...asked.Labels, [LABEL.maker]: instance } };
@@ -136,8 +150,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         await docker.createContainer(spec);
       } catch (error) {
         // Created by an earlier attempt whose answer was lost: it carries our id and is checked like a new one.
-        if (statusOf(error) === 404)
-          throw AppError.invalid([{ field: "recipe.image", description: `the engine has no image ${image}` }]);
+        if (statusOf(error) === 404) throw noImage(image);
         if (statusOf(error) !== 409) throw engineError(error);
       }
       try {
@@ -232,6 +245,10 @@ function unlessAlready(error: unknown): void {
   if (statusOf(error) === 409 || /is (already|not) paused/.test(text)) return;
   if (statusOf(error) === 404) throw handLost("the hand's container was removed", error);
   throw engineError(error);
+}
+
+function noImage(image: string): AppError {
+  return AppError.invalid([{ field: "recipe.image", description: `the engine has no image ${image}` }]);
 }
 
 function engineError(error: unknown): AppError {
