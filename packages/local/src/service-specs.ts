@@ -69,6 +69,7 @@ export function portNames({ harness, sandboxManager }: Replicas): string[] {
     "demo-model-1.http",
     "vault-proxy-1.model",
     "vault-proxy-1.git",
+    "vault-proxy-1.egress",
     ...["gateway", "session-store", "vault-proxy"].flatMap((service) => numbered(service, 1)),
     ...numbered("sandbox-manager", sandboxManager),
     ...numbered("harness", harness),
@@ -152,6 +153,7 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
         MH_VAULT_KEY_FILE: plan.vaultKeyFile,
         MH_MODEL_LISTEN: loopback(plan, "vault-proxy-1.model"),
         MH_GIT_LISTEN: loopback(plan, "vault-proxy-1.git"),
+        MH_EGRESS_LISTEN: loopback(plan, "vault-proxy-1.egress"),
         MH_MODEL_UPSTREAM_URL: plan.modelUrl,
         ...(plan.modelKeyFile === undefined ? {} : { MH_MODEL_API_KEY_FILE: plan.modelKeyFile }),
       };
@@ -161,6 +163,7 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
         ...vaultProxy,
         ...sandboxManager,
         MH_MODEL_PROXY_URL: `http://${loopback(plan, "vault-proxy-1.model")}`,
+        MH_EGRESS_PROXY_URL: `http://${loopback(plan, "vault-proxy-1.egress")}`,
       };
     case "sandbox-manager":
       return {
