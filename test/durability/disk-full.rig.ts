@@ -73,7 +73,7 @@ async function fillAndFree(options: RigOptions): Promise<RigRow> {
       }
       const findings = await checkEverything(nats.url, address, ledger);
       const late = answers.filter((answer) => answer.ms > deadlineMs + graceMs).length;
-      const wrong = answers.filter((answer) => answer.kind !== "unavailable" && answer.kind !== "deadline").length;
+      const wrong = answers.filter((answer) => answer.kind !== "unavailable").length;
       return {
         name: "disk_full",
         ok: isWhole(findings) && late === 0 && wrong === 0,

@@ -3,6 +3,7 @@ import { type Implemented, implement } from "@manyhands/kit";
 import { AgentService, EnvironmentService, RetentionService, SessionService } from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { agentHandlers } from "./routes/agents.ts";
+import { answerInTime } from "./routes/answer-in-time.ts";
 import { archiveSession } from "./routes/archive-session.ts";
 import { createSession } from "./routes/create-session.ts";
 import { deleteSession } from "./routes/delete-session.ts";
@@ -22,19 +23,20 @@ import { watchEvents } from "./routes/watch-events.ts";
 
 /** All services over the given dependencies. */
 export function services(deps: Deps): Implemented[] {
+  const { clock } = deps;
   return [
     implement(SessionService, {
-      createSession: createSession(deps),
-      getSession: getSession(deps),
-      listSessions: listSessions(deps),
-      updateSession: updateSession(deps),
-      archiveSession: archiveSession(deps),
+      createSession: answerInTime(createSession(deps), clock),
+      getSession: answerInTime(getSession(deps), clock),
+      listSessions: answerInTime(listSessions(deps), clock),
+      updateSession: answerInTime(updateSession(deps), clock),
+      archiveSession: answerInTime(archiveSession(deps), clock),
       deleteSession: deleteSession(deps),
-      emitEvents: emitEvents(deps),
+      emitEvents: answerInTime(emitEvents(deps), clock),
       getBlob: getBlob(deps),
-      getEvents: getEvents(deps),
+      getEvents: answerInTime(getEvents(deps), clock),
       watchEvents: watchEvents(deps),
-      forkSession: forkSession(deps),
+      forkSession: answerInTime(forkSession(deps), clock),
       exportSession: exportSession(deps),
       importSession: importSession(deps),
       verifySession: verifySession(deps),

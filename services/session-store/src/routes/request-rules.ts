@@ -3,6 +3,7 @@ import { isId, isSafeToken } from "@manyhands/core";
 import { AppError, type FieldViolation, type RpcContext } from "@manyhands/kit";
 import type { HotSession } from "../log/hot-session.ts";
 import type { AppendContext } from "../log/session-log.ts";
+import { answerMarginMs } from "./answer-in-time.ts";
 
 /** Collects problems and throws them all at once. */
 export interface Rules {
@@ -67,14 +68,12 @@ export function checkOwner(hot: HotSession, workspaceId: string): void {
   }
 }
 
-const answerMarginMs = 20;
-
 /** Deadline, cancellation and trace of an append: what the caller asked for, at most the default. */
 export function appendContext(context: RpcContext, nowMs: number, defaultTimeoutMs: number): AppendContext {
-  const asked = context.deadlineMs === undefined ? Number.POSITIVE_INFINITY : context.deadlineMs - answerMarginMs;
+  const { deadlineMs = Number.POSITIVE_INFINITY } = context;
   const { traceparent } = context.metadata;
   return {
-    deadlineMs: Math.min(asked, nowMs + defaultTimeoutMs),
+    deadlineMs: Math.min(deadlineMs - answerMarginMs(deadlineMs - nowMs), nowMs + defaultTimeoutMs),
     signal: context.signal,
     ...(traceparent === undefined ? {} : { traceparent }),
   };
