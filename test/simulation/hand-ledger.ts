@@ -34,7 +34,7 @@ export interface SimHand {
 /** What the world is told of. */
 export interface LedgerEvents {
   /** An operation is about to be run for the first time, or again. */
-  onRun(hand: SimHand, operationId: string): void;
+  onRun(hand: SimHand, operationId: string, epoch: number): void;
   visited(crashPoint: string): void;
 }
 
@@ -92,7 +92,7 @@ export class HandLedger {
       );
       return pipe;
     }
-    this.start(hand, operationId, timeoutMs, pipe);
+    this.start(hand, operationId, epoch, timeoutMs, pipe);
     return pipe;
   }
 
@@ -188,10 +188,10 @@ export class HandLedger {
     this.events.visited("CP21");
     const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(id);
     if (isOver) pipe.close(AppError.unavailable("UNAVAILABLE", "the hand is another manager's"));
-    else this.start(hand, id, timeoutMs, pipe);
+    else this.start(hand, id, epoch, timeoutMs, pipe);
   }
 
-  private start(hand: SimHand, id: string, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
+  private start(hand: SimHand, id: string, epoch: number, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
     const operation: Operation = { id, at: "started", watchers: new Set([pipe]) };
     if (this.scheduler.chance(this.faults.managerCrash)) {
       // It died between its entry and the spawn. Half of the time the hand can prove that nothing came of it.
@@ -203,7 +203,7 @@ export class HandLedger {
     }
     hand.operations.set(id, operation);
     operation.at = "running";
-    this.events.onRun(hand, id);
+    this.events.onRun(hand, id, epoch);
     pipe.push({ item: { case: "started", value: {} } });
     const runMs = this.scheduler.chance(0.1) ? timeoutMs * 2 : this.scheduler.between(0, 400);
     this.scheduler.after(Math.min(runMs, timeoutMs), () => {

@@ -61,3 +61,15 @@ export async function simulateMany(options: SimulateOptions): Promise<Simulation
     visits: sorted,
   };
 }
+
+/** The first seed that breaks an invariant, and which; nothing when none of so many does. */
+export async function firstViolation(maxSeeds: number): Promise<{ seed?: number; violation?: string }> {
+  const { startBrain } = await import("./loop-under-test.ts");
+  Error.stackTraceLimit = 0;
+  for (let seed = 1; seed <= maxSeeds; seed += 1) {
+    const { violations } = await new World(seed, startBrain).run();
+    const [violation] = violations;
+    if (violation !== undefined) return { seed, violation };
+  }
+  return {};
+}

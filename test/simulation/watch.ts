@@ -1,15 +1,20 @@
 /**
  * The invariants, checked while a world runs. V1 positions are gapless. V2 no operation is run twice. V3 every tool use
  * has exactly one result before the next model request, and at most one ever. V4 nothing runs whose intent is not in the
- * log. V5 a brain that has read a newer epoch writes and runs nothing under its old one. V6 a result says what is true.
+ * log, nor without consent, nor after its result was told. V5 a brain that has read a newer epoch writes and runs nothing under its old one. V6 a result says what is true.
  * V7 a context is how the one before began. V8 every message is shown to the model unless the user took it back.
- * V9 at most `parallelTools` operations are open. V10 once faults stop everything comes to rest, idle.
+ * V9 at most `parallelTools` operations are open. V10 once faults stop everything comes to rest, idle. V11 what was
+ * acknowledged is in the log.
  */
 import type { Limits, ModelRequest, SessionEvent } from "@manyhands/core";
 
 interface Use {
   answered: boolean;
   dispatched: boolean;
+  /** What its result said; UNKNOWN leaves everything open. */
+  outcome?: string;
+  /** False until the user said yes, where that is needed, and for ever where the server or the user said no. */
+  allowed: boolean;
 }
 
 /** What is known of one session. */
@@ -35,6 +40,7 @@ export class Watch {
   private readonly sessions = new Map<string, Watched>();
   /** Newest epoch that a brain was told of, by brain and session. */
   private readonly told = new Map<string, number>();
+  private readonly acked = new Map<string, string>();
   private readonly limits: Limits;
 
   constructor(limits: Limits) {
@@ -61,8 +67,16 @@ export class Watch {
     const times = (this.runs.get(operationId) ?? 0) + 1;
     this.runs.set(operationId, times);
     if (times > 1) this.violated("V2", `${operationId} was run ${times} times`);
-    if (this.of(sessionId).uses.get(operationId)?.dispatched !== true)
-      this.violated("V4", `${operationId} runs without its intent in the log`);
+    const use = this.of(sessionId).uses.get(operationId);
+    if (use?.dispatched !== true) this.violated("V4", `${operationId} runs without its intent in the log`);
+    if (use?.allowed !== true) this.violated("V4", `${operationId} runs without consent`);
+    if (use?.answered === true && use.outcome !== "UNKNOWN")
+      this.violated("V4", `${operationId} runs after its result was told`);
+  }
+
+  /** A brain was told that events are stored. */
+  acknowledged(sessionId: string, ids: readonly string[]): void {
+    for (const id of ids) this.acked.set(id, sessionId);
   }
 
   /** A brain was told of an epoch of another one. */
@@ -96,6 +110,9 @@ export class Watch {
   /** The end: everything must be at rest. */
   atRest(sessionId: string, log: readonly SessionEvent[], status: string): void {
     const session = this.of(sessionId);
+    const ids = new Set(log.map((event) => event.id));
+    const lost = [...this.acked].filter(([id, of]) => of === sessionId && !ids.has(id));
+    if (lost.length > 0) this.violated("V11", `${sessionId}: ${lost.length} acknowledged events are not in the log`);
     if (status !== "idle" && status !== "closed") this.violated("V10", `${sessionId} is ${status} at the end`);
     if (status === "closed") return;
     const open = [...session.uses].filter(([, use]) => !use.answered).map(([id]) => id);
@@ -126,13 +143,22 @@ export class Watch {
       case "agent.tool_use":
       case "agent.mcp_tool_use":
       case "agent.custom_tool_use":
-        session.uses.set(event.id, { answered: false, dispatched: false });
+        session.uses.set(event.id, {
+          answered: false,
+          dispatched: false,
+          allowed: event.type === "agent.tool_use" && event.evaluated_permission === "allow",
+        });
         break;
+      case "user.tool_confirmation": {
+        const use = session.uses.get(event.tool_use_id);
+        if (use !== undefined && event.result === "allow") use.allowed = true;
+        break;
+      }
       case "operation.dispatched":
         this.dispatched(sessionId, session, event.operation_id);
         break;
       case "agent.tool_result":
-        this.answered(sessionId, session, event.tool_use_id);
+        this.answered(sessionId, session, event.tool_use_id, event.outcome);
         this.isTrue(event.tool_use_id, event.outcome);
         break;
       case "agent.mcp_tool_result":
@@ -170,11 +196,11 @@ export class Watch {
     if (open > this.limits.parallelTools) this.violated("V9", `${sessionId}: ${open} operations are open`);
   }
 
-  private answered(sessionId: string, session: Watched, id: string): void {
+  private answered(sessionId: string, session: Watched, id: string, outcome = ""): void {
     const use = session.uses.get(id);
     if (use === undefined) this.violated("V3", `${sessionId}: result for ${id}, which nobody asked for`);
     else if (use.answered) this.violated("V3", `${sessionId}: a second result for ${id}`);
-    else use.answered = true;
+    else Object.assign(use, { answered: true, outcome });
   }
 
   private isTrue(id: string, outcome: string): void {

@@ -67,7 +67,7 @@ function faultsOf(scheduler: Scheduler): Faults {
     requestLost: some(0.02),
     replyLost: some(0.04),
     twice: some(0.04),
-    pause: some(0.02),
+    pause: some(0.05),
     hintLost: some(0.15),
     leaderGap: some(0.01),
     managerCrash: some(0.08),
@@ -111,8 +111,9 @@ export class World {
       this.note(`${brain} gives ${sessionId} back: ${String(error instanceof Error ? error.stack : error)}`);
     });
     this.hands = new HandLedger(this.scheduler, this.faults, {
-      onRun: (hand, id) => {
+      onRun: (hand, id, epoch) => {
         this.note(`run ${id} in ${hand.id}`);
+        if (epoch < hand.epoch) this.watch.violated("V5", `${id} is run under epoch ${epoch} of ${hand.epoch}`);
         this.watch.ran(hand.sessionId, id);
       },
       visited: (point) => this.visited(point),
@@ -241,7 +242,9 @@ export class World {
     const count = scheduler.between(1, 3);
     this.clientLeft += count;
     for (let n = 0; n < count; n += 1) {
-      scheduler.after(n === 0 ? 0 : scheduler.between(0, 4_000), () => {
+      // Half of the time while the first turn is still young: then it meets the model's or a tool's answer.
+      const soonMs = scheduler.chance(0.5) ? 250 : 4_000;
+      scheduler.after(n === 0 ? 0 : scheduler.between(0, soonMs), () => {
         const isInterrupt = n > 0 && scheduler.chance(0.25);
         const isDeletion = n > 0 && scheduler.chance(0.05);
         const event: NewEvent = isDeletion
@@ -420,7 +423,7 @@ export class World {
         }
         return answer;
       },
-      emitEvents: (request) => {
+      emitEvents: async (request) => {
         const { sessionId = "", epoch = 0n, requestId = "", expectedPosition } = request;
         const events = (request.events ?? []) as Event[]; // they come from encodeEvent
         watch.acts(process.name, sessionId, Number(epoch), `writes ${events.map((event) => event.type)}`);
@@ -430,10 +433,13 @@ export class World {
           : types.has("agent.tool_result")
             ? " result"
             : "";
-        return process.call(`emit${kind}`, () => {
+        const answer = await process.call(`emit${kind}`, () => {
           if (Number(epoch) < this.log.session(sessionId).epoch) this.visited("CP20");
           return this.emit({ sessionId, events, epoch: BigInt(epoch), requestId, expectedPosition });
         });
+        const ids = answer.events.map((event) => event.id);
+        watch.acknowledged(sessionId, ids);
+        return answer;
       },
     };
   }
@@ -458,11 +464,14 @@ export class World {
         const sessionId = hands.hands.get(handId)?.sessionId ?? "";
         watch.acts(process.name, sessionId, Number(epoch), `runs ${operationId}`);
         const open = () => hands.execute(handId, operationId, Number(epoch), simLimits.operationTimeoutMs);
-        return through(process, "execute", open, options?.signal, (item) => create(ExecuteResponseSchema, item));
+        const message = (item: { item: Item }) => create(ExecuteResponseSchema, item);
+        return this.heeding(process, operationId, handId, through(process, "execute", open, options?.signal, message));
       },
       attach: ({ handId = "", operationId = "", epoch = 0n }, options) => {
+        watch.acts(process.name, operationId, Number(epoch), `follows ${operationId}`);
         const open = () => hands.attach(handId, operationId, Number(epoch));
-        return through(process, "attach", open, options?.signal, (item) => create(AttachResponseSchema, item));
+        const message = (item: { item: Item }) => create(AttachResponseSchema, item);
+        return this.heeding(process, operationId, handId, through(process, "attach", open, options?.signal, message));
       },
       cancelOperation: ({ handId = "", operationId = "", epoch = 0n }) =>
         process.call("cancel", () => {
@@ -470,6 +479,23 @@ export class World {
           return create(CancelOperationResponseSchema, {});
         }),
     };
+  }
+
+  /** A refused epoch tells of a newer one: whoever hears that must not ask again. */
+  private async *heeding<T>(
+    process: Process,
+    operationId: string,
+    handId: string,
+    items: AsyncGenerator<T>,
+  ): AsyncGenerator<T> {
+    try {
+      yield* items;
+    } catch (error) {
+      const hand = this.hands.hands.get(handId);
+      const isRefused = hand !== undefined && error instanceof AppError && error.kind === "fenced";
+      if (isRefused) this.watch.tell(process.name, operationId, hand.epoch);
+      throw error;
+    }
   }
 
   // ------------------------------------------------------------------ fate
