@@ -1,6 +1,6 @@
 /** A small ext4 file system in a file, mounted through a loop device, whose power can be cut. Needs root. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -52,7 +52,14 @@ export async function loopImage(megabytes: number): Promise<LoopImage> {
     dir,
     cutPower: () => must("python3", [cutter, dir]),
     async mountAgain() {
-      await unmount(dir);
+      const isGone = await unmount(dir);
+      if (!isGone) {
+        // Another mount namespace (a sandbox that began meanwhile) keeps the dead file system alive: go on with a copy.
+        const copy = `${image}.next`;
+        await must("cp", ["--sparse=always", image, copy]);
+        rmSync(image);
+        renameSync(copy, image);
+      }
       // 1 means "repaired": the journal was replayed.
       await must("e2fsck", ["-p", image], [0, 1]);
       await must("mount", ["-o", "loop", image, dir]);
@@ -73,13 +80,16 @@ async function must(command: string, args: readonly string[], good: readonly num
   }
 }
 
-/** Processes that were just killed may hold it for a moment. */
-async function unmount(dir: string): Promise<void> {
+/** Processes that were just killed may hold it for a moment. False when others still hold it, out of our sight. */
+async function unmount(dir: string): Promise<boolean> {
+  const image = path.join(path.dirname(dir), "image");
   try {
     await eventually(() => must("umount", [dir]).then(() => true), { timeoutMs: unmountMs, everyMs: 50 });
   } catch {
     await must("umount", ["-l", dir]);
   }
+  const { stdout } = await runProcess("losetup", ["-j", image], { timeoutMs: commandMs });
+  return stdout.trim() === "";
 }
 
 function isMounted(dir: string): boolean {
