@@ -33,6 +33,11 @@ export const commands = {
   without NAME           list the rigs in test/durability
   --runs N               how many faults (default: the bar's own number)
   --json                 one JSON object on one line of standard output; the exit code is 1 when a bar is missed`,
+  hands: `npm run --silent hands -- [NAME] [--json] [--runs N] [--seed N]      make, kill and lose many hands on a real engine
+
+  without NAME           list the rigs in test/hands
+  --runs N               how many sessions, operations or hands (default: the bar's own number)
+  --json                 one JSON object on one line of standard output; the exit code is 1 when a bar is missed`,
   storm: `npm run --silent storm -- [--kills N] [--sessions M] [--seed S] [--hands auto|virtual] [--json]
 
   SIGKILLs harness, session-store and sandbox-manager processes at random moments while sessions run tools with side

@@ -7,6 +7,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<num
   verify: async (args) => (await import("./commands/test.ts")).verify(args),
   bench: async (args) => (await import("./commands/bench.ts")).bench(args),
   durability: async (args) => (await import("./commands/durability.ts")).durability(args),
+  hands: async (args) => (await import("./commands/hands.ts")).hands(args),
   storm: async (args) => (await import("./commands/storm.ts")).storm(args),
   simulate: async (args) => (await import("./commands/simulate.ts")).simulate(args),
   demo: async (args) => (await import("./commands/demo.ts")).demo(args),
