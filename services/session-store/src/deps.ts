@@ -130,7 +130,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     recall,
     blobs,
     clock,
-    onStored({ sessionId, header, sequence, wake, traceparent }) {
+    onStored({ sessionId, frame, header, sequence, wake, traceparent }) {
+      following.noteStored(sessionId, frame, header);
       lastStored = Math.max(lastStored, sequence ?? 0);
       if (wake) waker.notify(wakeOf(sessionId, header.harness_kind, traceparent), header);
     },

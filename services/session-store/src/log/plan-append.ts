@@ -41,7 +41,10 @@ export function planAppend(
 ): AppendPlan {
   const repeated = request.requestId === "" ? undefined : known.frameOfRequest(request.requestId);
   if (repeated !== undefined) return { kind: "answerRequest", frame: repeated };
-  const fresh = request.events.filter((event) => known.frameOfEvent(event.id) === undefined);
+  const fresh =
+    request.mayRepeat === false
+      ? request.events
+      : request.events.filter((event) => known.frameOfEvent(event.id) === undefined);
   if (fresh.length === 0) return { kind: "append", fresh };
   const closed = whyClosed(header);
   if (closed !== undefined && !(request.closes === true && !header.deleted))

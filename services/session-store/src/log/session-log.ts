@@ -44,6 +44,7 @@ export interface SessionLogDeps {
   /** Told after each stored frame, in no one's way. */
   onStored(stored: {
     sessionId: string;
+    frame: number;
     header: SessionHeader;
     sequence?: number;
     wake: boolean;
@@ -83,7 +84,8 @@ export function createSessionLog(deps: SessionLogDeps): SessionLog {
       const outcome = await storeFrame(deps.store, message, { deadlineMs, clock: deps.clock });
       if (outcome.kind === "lost") return false;
       const { sequence } = outcome;
-      const stored = { sessionId: message.sessionId, wake: false, ...(sequence === undefined ? {} : { sequence }) };
+      const { sessionId, frame } = message;
+      const stored = { sessionId, frame, wake: false, ...(sequence === undefined ? {} : { sequence }) };
       if (header !== undefined) deps.onStored({ ...stored, header });
       return true;
     },
@@ -159,6 +161,7 @@ async function storeNext(
   if (hot.header !== undefined) {
     deps.onStored({
       sessionId: hot.sessionId,
+      frame: built.message.frame,
       header: hot.header,
       wake: events.some((event) => needsBrain(event.type)),
       ...(sequence === 0 ? {} : { sequence }),

@@ -26,6 +26,11 @@ export interface SessionIndex {
   ofWorkspace(workspaceId: string): readonly IndexedSession[];
   /** What is folded of a session; undefined when nothing is. */
   startOf(sessionId: string): FoldStart | undefined;
+  /**
+   * Takes in what this process just stored behind what is known, so that it need not be read and folded once more when
+   * it comes back with the log. `frame` counts shared frames too.
+   */
+  noteStored(sessionId: string, frame: number, header: SessionHeader): void;
   /** Running or rescheduling sessions whose log has not moved since a time. */
   stalled(beforeMs: number, limit: number): readonly IndexedSession[];
   /** Resolves when everything up to a stream sequence is in, or false after `timeoutMs`. */
@@ -80,6 +85,12 @@ export async function createSessionIndex(
     removeSession(workspaces.get(entry.header.workspace_id) ?? [], entry);
   };
 
+  const compacted = (header: SessionHeader): SessionHeader => ({
+    ...header,
+    agent: internJson(header.agent),
+    environment: internJson(header.environment),
+  });
+
   const take = (stored: StoredFrame) => {
     if (!isId("session", stored.sessionId)) return; // the carrier of an imported session
     const entry = entries.get(stored.sessionId);
@@ -97,7 +108,7 @@ export async function createSessionIndex(
       if (entry !== undefined) forget(entry);
       return;
     }
-    const compact = { ...header, agent: internJson(header.agent), environment: internJson(header.environment) };
+    const compact = compacted(header);
     const shared = entry?.shared ?? sharedBelow(frame)?.frames ?? 0;
     const next = entry ?? { sessionId: stored.sessionId, shared, header: compact, nextFrame: 0 };
     next.header = compact;
@@ -122,10 +133,7 @@ export async function createSessionIndex(
     noteWork(entry);
   };
 
-  for (const { header, ...entry } of start.entries) {
-    const [agent, environment] = [internJson(header.agent), internJson(header.environment)];
-    enter({ ...entry, header: { ...header, agent, environment } });
-  }
+  for (const { header, ...entry } of start.entries) enter({ ...entry, header: compacted(header) });
 
   const onFrame = (stored: StoredFrame) => {
     try {
@@ -166,6 +174,13 @@ export async function createSessionIndex(
   return {
     ofWorkspace: (workspaceId) => workspaces.get(workspaceId) ?? [],
     startOf: (sessionId) => entries.get(sessionId),
+    noteStored(sessionId, frame, header) {
+      const entry = entries.get(sessionId);
+      if (entry?.nextFrame !== frame || header.deleted) return; // the follower sees to whatever is not simply the next
+      entry.header = compacted(header);
+      entry.nextFrame = frame + 1;
+      noteWork(entry);
+    },
     stalled(beforeMs, limit) {
       const found: IndexedSession[] = [];
       for (const entry of active.values()) {
