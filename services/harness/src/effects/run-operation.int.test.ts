@@ -112,6 +112,12 @@ it("asks to send again only on proof that nothing started, and only so often", a
   expect(calls).toEqual(["attach", "attach"]);
 });
 
+it("does not take for proof that what it sent without an answer has not started yet: it may still do so", async () => {
+  answers = { execute: [AppError.unavailable("UNAVAILABLE", "cut")], attach: [{ outcome: Outcome.NOT_STARTED }] };
+  expect(result(await run("start", { attempt: 3 }))).toMatchObject({ outcome: "UNKNOWN", is_error: true });
+  expect(calls).toEqual(["execute", "attach"]);
+});
+
 it("says unknown as unknown, and advises to verify", async () => {
   answers.attach = [{ outcome: Outcome.UNKNOWN }];
   const end = await run("follow");

@@ -48,6 +48,7 @@ export type OperationEnd =
   | { readonly type: "answered"; readonly events: readonly EventDraft[] }
   | { readonly type: "sendAgain" };
 
+const onItsWay = "It was sent, no answer came, and it had not started when that was looked up.";
 const graceMs = 30_000;
 const followMs = 60_000;
 const cancelMs = 800;
@@ -174,7 +175,7 @@ async function attach(
   };
   try {
     const result = await resultOf(sandboxes.attach(request, { signal, deadlineMs: attachDeadlineMs }), pass);
-    return (result && settle(operation, result)) ?? "heard";
+    return (result && settle(operation, result, operation.mode === "start")) ?? "heard";
   } catch (thrown) {
     signal.throwIfAborted();
     const error = toAppError(thrown);
@@ -201,12 +202,18 @@ async function resultOf(
   return undefined;
 }
 
-/** What a result means; undefined when it still runs. */
-function settle(operation: Operation, result: OperationResult): OperationEnd | undefined {
+/**
+ * What a result means; undefined when it still runs. `isOnItsWay`: this brain sent the operation and had no answer, so
+ * that one which has not started may still do so, as long as the same epoch holds: that is no proof for the model.
+ */
+function settle(operation: Operation, result: OperationResult, isOnItsWay = false): OperationEnd | undefined {
   const outcome = outcomeOf(result.outcome);
   if (outcome === "RUNNING") return undefined;
   const next = followUp(outcome, operation.attempt, operation.maxAttempts);
   if (next === "sendAgain" && !result.handLost && !operation.cancel.aborted) return { type: "sendAgain" };
+  if (outcome === "NOT_STARTED" && isOnItsWay && !result.handLost) {
+    return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, onItsWay), true);
+  }
   const lost: EventDraft[] = result.handLost
     ? [{ type: "hand.lost", hand_id: operation.handId, reason: result.lostReason }]
     : [];
