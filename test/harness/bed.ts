@@ -32,6 +32,8 @@ export interface Bed {
   readonly model: DemoModel;
   readonly sessions: RpcClient<typeof SessionService>;
   readonly vaults: RpcClient<typeof VaultService>;
+  /** Where sandbox-manager's gRPC answers. */
+  readonly sandboxAddress: string;
   /** Kills vault-proxy and starts it again at the same addresses. */
   restartVault(): Promise<void>;
   startHarness(env?: Record<string, string>): Promise<Process>;
@@ -101,6 +103,7 @@ export async function startBed(
     model,
     sessions,
     vaults,
+    sandboxAddress: sandbox.addresses.grpc ?? "",
     async restartVault() {
       await stopAll(running.filter(({ name }) => name.startsWith("vault-proxy")));
       await run("vault-proxy", vaultEnv);
