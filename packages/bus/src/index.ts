@@ -7,6 +7,7 @@ export { type CredentialUse, publishCredentialUse } from "./audit.ts";
 export { type Bus, type BusOptions, connectBus } from "./bus.ts";
 export { assertDeclared, isDeclared, observeUndeclared, type UndeclaredObserver } from "./declared.ts";
 export { createDirectReader, type DirectReader, type StoredMessage } from "./direct-read.ts";
+export type { EventStore } from "./event-store.ts";
 export {
   hasFrames,
   lastFrameNumber,

@@ -1,4 +1,4 @@
-import { eventStoreContract } from "./event-store.contract.ts";
+import { logContract } from "./log.contract.ts";
 import { createMemoryEventStore } from "./memory-event-store.ts";
 
-eventStoreContract("memory", async () => ({ store: createMemoryEventStore(), close: async () => undefined }), 500);
+logContract("memory", async () => ({ store: createMemoryEventStore(), close: async () => undefined }), 500);

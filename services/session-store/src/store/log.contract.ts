@@ -1,12 +1,12 @@
 /**
- * What every event store must do, run against each of them: the port's invariants E1 to E4 and, on top of the store,
- * the log's S1 to S5 under adversarial orders. `open` makes a store of its own; the suite never shares one.
+ * What stands on an event store, run over each of them: the log's S1 to S5 under adversarial orders, and shared histories.
+ * `open` makes a store of its own; the suites never share one.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { SessionHeader } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import { FrameSchema } from "@manyhands/protocol";
-import { eventually } from "@manyhands/testkit";
+import { eventStoreContract, type OpenStore } from "@manyhands/store-contract";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildFirstFrame } from "../carry/first-frame.ts";
@@ -19,86 +19,23 @@ import { append, created, replicaOver, within } from "../testing/log.ts";
 import { agentMessage, userMessage, woken } from "../testing/service.ts";
 import type { EventStore, FrameToAppend } from "./event-store.ts";
 
-/** A store to be tested. */
-export interface OpenStore {
-  readonly store: EventStore;
-  close(): Promise<void>;
-}
-
 function frame(sessionId: string, number: number, id = `${sessionId}/${number}`): FrameToAppend {
   const payload = toBinary(FrameSchema, create(FrameSchema, { id }));
   return { sessionId, frame: number, payload, position: number, count: 1, epoch: 0, status: "idle" };
 }
 
-/** The suite. `name` tells the runs apart, `forkTrees` is how many random trees of forks are tried. */
-export function eventStoreContract(name: string, open: () => Promise<OpenStore>, forkTrees = 20): void {
-  describe(`event store contract: ${name}`, () => {
+/** The port's own suite, then this one. `forkTrees` is how many random trees of forks are tried. */
+export function logContract(name: string, open: () => Promise<OpenStore>, forkTrees = 20): void {
+  eventStoreContract(name, open);
+  describe(`log over the store: ${name}`, () => {
     let opened: OpenStore;
-    let store: EventStore;
-
     beforeAll(async () => {
       opened = await open();
-      store = opened.store;
     });
-
     afterAll(() => opened.close());
 
-    it("E1 stores a frame once, however many ask at the same time", async () => {
-      const outcomes = await Promise.all(
-        Array.from({ length: 20 }, (_, n) => store.append(frame("sesn_e1", 0, `w${n}`), 5000)),
-      );
-      expect(outcomes.filter((one) => one.kind === "stored")).toHaveLength(1);
-      expect(outcomes.filter((one) => one.kind === "exists")).toHaveLength(19);
-    });
-
-    it("E2 reads back what was acknowledged, ascending, without what is missing", async () => {
-      for (const number of [0, 1, 2, 3, 5]) await store.append(frame("sesn_e2", number), 5000);
-      const frames = await store.read("sesn_e2", [5, 4, 3, 0]);
-      expect(frames.map((one) => one.frame)).toEqual([0, 3, 5]);
-      expect(Buffer.compare(frames[0]?.payload ?? new Uint8Array(), frame("sesn_e2", 0).payload)).toBe(0);
-      expect(await store.readFromLeader("sesn_e2", 3, 5000)).toBeDefined();
-      expect(await store.readFromLeader("sesn_e2", 4, 5000)).toBeUndefined();
-      expect(await store.exists("sesn_e2")).toBe(true);
-      expect(await store.exists("sesn_none")).toBe(false);
-    });
-
-    it("E3 tells the tail winners only, in order, and nothing after it was stopped", async () => {
-      const seen: number[] = [];
-      const stop = await store.tail("sesn_e3", (one) => seen.push(one.frame));
-      for (const number of [0, 0, 1, 1, 2]) await store.append(frame("sesn_e3", number), 5000);
-      await eventually(() => seen.length >= 3);
-      stop();
-      await store.append(frame("sesn_e3", 3), 5000);
-      expect(seen).toEqual([0, 1, 2]);
-    });
-
-    it("E4 follows history and then live, each session in order", async () => {
-      const seen: number[] = [];
-      let caughtUp = false;
-      await store.append(frame("sesn_e4", 0), 5000);
-      const follower = await store.follow({
-        fromSequence: 1,
-        onFrame: (one) => one.sessionId === "sesn_e4" && seen.push(one.frame),
-        onCaughtUp: () => {
-          caughtUp = true;
-        },
-      });
-      await eventually(() => caughtUp);
-      for (const number of [1, 2, 3]) await store.append(frame("sesn_e4", number), 5000);
-      await eventually(() => seen.length === 4);
-      expect(seen).toEqual([0, 1, 2, 3]);
-      await follower.stop();
-    });
-
-    it("removes all but the newest frame", async () => {
-      for (const number of [0, 1, 2]) await store.append(frame("sesn_purge", number), 5000);
-      expect(await store.purge("sesn_purge")).toBe(2);
-      expect((await store.read("sesn_purge", [0, 1, 2])).map((one) => one.frame)).toEqual([2]);
-      expect(await store.exists("sesn_purge")).toBe(true);
-    });
-
-    logContract(() => store);
-    sharingContract(() => store, forkTrees);
+    appendContract(() => opened.store);
+    sharingContract(() => opened.store, forkTrees);
   });
 }
 
@@ -108,7 +45,7 @@ const id = (): string => {
   return `sevt_contract${made}`;
 };
 
-function logContract(store: () => EventStore): void {
+function appendContract(store: () => EventStore): void {
   it("S2 S3 keeps positions gapless when many replicas write at once", async () => {
     const replicas = Array.from({ length: 5 }, () => replicaOver(store()));
     await replicas[0]?.log.create("sesn_storm", append(created()), within());
@@ -246,15 +183,6 @@ function logContract(store: () => EventStore): void {
 
 /** What a store must allow for histories to be shared: told by a model that copies where the store refers. */
 function sharingContract(store: () => EventStore, forkTrees: number): void {
-  it("tells its last frame, and forgets a session whole when told to keep nothing", async () => {
-    expect(await store().lastFrame("sesn_last")).toBeUndefined();
-    for (const number of [0, 1, 2]) await store().append(frame("sesn_last", number), 5000);
-    expect(await store().lastFrame("sesn_last")).toBe(2);
-    expect(await store().purge("sesn_last", 0)).toBe(3);
-    expect(await store().exists("sesn_last")).toBe(false);
-    expect(await store().lastFrame("sesn_last")).toBeUndefined();
-  });
-
   it("reads, folds and proves any tree of forks as if each session had been written alone", async () => {
     let tree = 0;
     await fc.assert(
