@@ -198,6 +198,8 @@ export interface EventPayloads {
     request_bytes: number;
     response_bytes: number;
     operation_id: string;
+    input_tokens?: number;
+    output_tokens?: number;
   };
 }
 

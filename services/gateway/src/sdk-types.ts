@@ -35,6 +35,7 @@ export type {
 } from "@anthropic-ai/sdk/resources/beta/sessions/sessions";
 export type {
   BetaManagedAgentsCredential as Credential,
+  BetaManagedAgentsCredentialValidation as CredentialValidation,
   BetaManagedAgentsDeletedCredential as DeletedCredential,
 } from "@anthropic-ai/sdk/resources/beta/vaults/credentials";
 export type {

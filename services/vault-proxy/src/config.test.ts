@@ -25,11 +25,11 @@ it("asks the demo model only when nothing names a real one; an empty key file is
   const empty = { ...demo, MH_MODEL_API_KEY_FILE: file("empty", "\n"), MH_MODEL_UPSTREAM_URL: "" };
   const key = { ...demo, MH_MODEL_API_KEY_FILE: file("key", "sk-ant-1\n") };
   expect(upstream(empty).upstreamUrl).toBe("http://demo-model:8080");
-  expect(upstream(empty).apiKey?.reveal()).toBe("demo-1");
+  expect(upstream(empty).apiKeys.map((one) => one.reveal())).toEqual(["demo-1"]);
   expect(upstream(key).upstreamUrl).toBe("https://api.anthropic.com");
-  expect(upstream(key).apiKey?.reveal()).toBe("sk-ant-1");
+  expect(upstream(key).apiKeys.map((one) => one.reveal())).toEqual(["sk-ant-1"]);
   expect(upstream({ ...key, MH_MODEL_UPSTREAM_URL: "http://gateway:9" }).upstreamUrl).toBe("http://gateway:9");
   const keyless = upstream({ ...empty, MH_MODEL_UPSTREAM_URL: "http://gateway:9" });
-  expect(keyless).toMatchObject({ upstreamUrl: "http://gateway:9", apiKey: undefined });
+  expect(keyless).toMatchObject({ upstreamUrl: "http://gateway:9", apiKeys: [] });
   expect(upstream({}).upstreamUrl).toBe("https://api.anthropic.com");
 });

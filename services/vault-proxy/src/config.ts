@@ -1,4 +1,5 @@
 import { type Env, type EnvReader, readEnv, readServiceConfig, type Secret, type ServiceConfig } from "@manyhands/kit";
+import type { KeyPlace } from "./crypto/key-source.ts";
 import { isAddressRange } from "./egress/addresses.ts";
 
 /** Settings of this service. */
@@ -8,13 +9,14 @@ export type Config = {
   /** Copies of each stream and bucket in the cluster. */
   readonly natsReplicas: number;
   readonly sessionStoreAddress: string;
-  /** File of the key-encryption key. */
-  readonly keyFile: string;
+  /** Where the key-encryption key is, and files of keys that only open. */
+  readonly key: KeyPlace;
+  readonly otherKeyFiles: readonly string[];
   readonly model: {
     readonly listen: string;
     readonly upstreamUrl: string;
-    /** Absent when the upstream asks for none. */
-    readonly apiKey: Secret | undefined;
+    /** The platform's own, tried in this order; none when the upstream asks for none. */
+    readonly apiKeys: readonly Secret[];
   };
   readonly git: { readonly listen: string };
   readonly egress: {
@@ -51,8 +53,11 @@ export function readConfig(env: Env): Config {
     sessionStoreAddress: reader.string("MH_SESSION_STORE_ADDR", {
       doc: "gRPC address of session-store: host:port, several by comma, or dns:///name:port.",
     }),
-    keyFile: reader.string("MH_VAULT_KEY_FILE", {
-      doc: "File with the key that seals all secrets: 32 random bytes in base64, mode 0600 or 0400. Losing it loses them.",
+    key: readKeyPlace(reader),
+    otherKeyFiles: reader.list("MH_VAULT_OTHER_KEY_FILES", {
+      default: [],
+      max: 8,
+      doc: "Files of keys that only open what they sealed, by comma: the old ones, or the next one, during a rotation.",
     }),
     model: {
       listen: reader.address("MH_MODEL_LISTEN", {
@@ -87,6 +92,28 @@ export function readConfig(env: Env): Config {
   return config;
 }
 
+/** Exactly one of three. */
+function readKeyPlace(reader: EnvReader): KeyPlace {
+  const path = reader.optional("MH_VAULT_KEY_FILE", {
+    doc: "File with the key that seals all secrets: 32 random bytes in base64, mode 0600 or 0400. Losing it loses them.",
+  });
+  const value = reader.optionalSecret("MH_VAULT_KEY_BASE64", { doc: "The same key itself, instead of a file." });
+  const argv = reader.list("MH_VAULT_KEY_COMMAND", {
+    default: [],
+    max: 32,
+    doc: "Command that prints the same key in base64, for instance by a KMS: program and arguments by comma, no shell.",
+  });
+  const places: KeyPlace[] = [
+    ...(path === undefined ? [] : [{ type: "file" as const, path }]),
+    ...(value === undefined ? [] : [{ type: "environment" as const, value }]),
+    ...(argv.length === 0 ? [] : [{ type: "command" as const, argv }]),
+  ];
+  if (places.length !== 1) {
+    reader.problem("exactly one of MH_VAULT_KEY_FILE, MH_VAULT_KEY_BASE64 and MH_VAULT_KEY_COMMAND is required");
+  }
+  return places[0] ?? { type: "file", path: "" };
+}
+
 function readRanges(reader: EnvReader, name: string, purpose: string): readonly string[] {
   const ranges = reader.list(name, {
     default: [],
@@ -99,7 +126,7 @@ function readRanges(reader: EnvReader, name: string, purpose: string): readonly 
 }
 
 /** A named address wins; else a key means the real API; else the demo model answers, by its own key, where there is one. */
-function readModel(reader: EnvReader): Pick<Config["model"], "upstreamUrl" | "apiKey"> {
+function readModel(reader: EnvReader): Pick<Config["model"], "upstreamUrl" | "apiKeys"> {
   const protocols = ["https:", "http:"];
   const named = reader.url("MH_MODEL_UPSTREAM_URL", {
     default: "",
@@ -113,8 +140,11 @@ function readModel(reader: EnvReader): Pick<Config["model"], "upstreamUrl" | "ap
   });
   const key = readKey(reader, "MH_MODEL_API_KEY", "Key of the model API, added outside of harness and sandbox.");
   const demoKey = readKey(reader, "MH_DEMO_MODEL_KEY", "Key of the demo model.");
-  if (named === "" && key === undefined && demoUrl !== "") return { upstreamUrl: demoUrl, apiKey: demoKey };
-  return { upstreamUrl: named || anthropicUrl, apiKey: key };
+  const second = readKey(reader, "MH_MODEL_API_KEY_2", "A second key, used when the first is refused or throttled.");
+  if (named === "" && key === undefined && demoUrl !== "") {
+    return { upstreamUrl: demoUrl, apiKeys: demoKey === undefined ? [] : [demoKey] };
+  }
+  return { upstreamUrl: named || anthropicUrl, apiKeys: [key, second].filter((one) => one !== undefined) };
 }
 
 /** A deployment without a key may still mount the file, empty. */

@@ -1,9 +1,10 @@
 import { applyStreams, connectBus } from "@manyhands/bus";
-import { type Clock, createRpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { type Clock, createRpcClient, type Logger, type Shell, systemClock } from "@manyhands/kit";
 import { SessionService } from "@manyhands/protocol";
 import { Agent, type Dispatcher } from "undici";
 import type { Config } from "./config.ts";
-import { readKeyFile } from "./crypto/key-file.ts";
+import type { KeyEncryptionKey } from "./crypto/envelope.ts";
+import { readKeys } from "./crypto/key-source.ts";
 import { addressRanges } from "./egress/addresses.ts";
 import { type CertificateAuthority, loadCertificateAuthority } from "./egress/certificate-authority.ts";
 import { createDialer, type Dialer, type Resolve } from "./egress/dial.ts";
@@ -16,6 +17,7 @@ import { type BindingStore, bindingStore } from "./store/binding-store.ts";
 import { busKv } from "./store/bus-kv.ts";
 import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
 import type { Buckets } from "./store/kv.ts";
+import { type ModelKeyStore, modelKeyStore } from "./store/model-key-store.ts";
 import { type VaultStore, vaultStore } from "./store/vault-store.ts";
 import { grpcSessionDirectory } from "./tokens/grpc-session-directory.ts";
 import type { SessionDirectory } from "./tokens/session-directory.ts";
@@ -46,6 +48,10 @@ export type Deps = {
     readonly upstreamCa: readonly string[] | undefined;
   };
   readonly mcp: SessionMcp;
+  readonly modelKeys: ModelKeyStore;
+  readonly buckets: Buckets;
+  readonly kek: KeyEncryptionKey;
+  readonly logger: Logger;
   /** Judges URLs that users store for this service to be sent to. */
   readonly judgeUrl: UrlJudge;
   readonly clock: Clock;
@@ -75,7 +81,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const { lifecycle, logger } = shell;
   const clock = overrides.clock ?? systemClock;
   // First, because a wrong key file must end the start before anything else happens.
-  const kek = readKeyFile(config.keyFile);
+  const kek = await readKeys(config.key, config.otherKeyFiles);
   const client = createRpcClient(SessionService, {
     address: config.sessionStoreAddress,
     defaultDeadlineMs: RPC_DEADLINE_MS,
@@ -119,6 +125,10 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       logger: logger.child({ part: "mcp" }),
       lifecycle,
     }),
+    modelKeys: modelKeyStore(buckets, kek, clock),
+    buckets,
+    kek,
+    logger,
     judgeUrl: outboundUrlJudge(mayBePrivate),
     gitDispatcher: upstreamPool("git", 512, lifecycle),
     modelDispatcher: upstreamPool("model", 512, lifecycle),

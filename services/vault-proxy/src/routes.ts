@@ -6,6 +6,7 @@ import { credentialRoutes } from "./routes/credentials.ts";
 import { describeEgress } from "./routes/describe-egress.ts";
 import { mcpToolRoutes } from "./routes/mcp-tools.ts";
 import { mintSessionToken } from "./routes/mint-session-token.ts";
+import { operatorRoutes } from "./routes/operator.ts";
 import { revokeSession } from "./routes/revoke-session.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
 
@@ -18,6 +19,7 @@ export function routes(deps: Deps): Implemented {
     mintSessionToken: mintSessionToken(deps),
     revokeSession: revokeSession(deps),
     ...mcpToolRoutes(deps),
+    ...operatorRoutes(deps),
     describeEgress: describeEgress(deps),
   });
 }

@@ -22,11 +22,18 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
   return {
     async start() {
       const { guard, bindings, usage, clock } = deps;
-      const { upstreamUrl, apiKey } = config.model;
+      const { upstreamUrl, apiKeys } = config.model;
+      const platformKeys = apiKeys.map((value, index) => ({
+        id: index === 0 ? "platform" : `platform_${index + 1}`,
+        value,
+      }));
       const modelServer = createModelServer({
         guard,
         upstreamUrl,
-        apiKey,
+        keys: async (workspace) => {
+          const own = await deps.modelKeys.reveal(workspace);
+          return own.length > 0 ? own : platformKeys;
+        },
         dispatcher: deps.modelDispatcher,
         usage: usage.model,
         logger: logger.child({ part: "model" }),

@@ -6,7 +6,10 @@ import { toJsonBytes } from "../map/json-bytes.ts";
 import { toCredential } from "../map/vault.ts";
 import { toServicePatch } from "../schemas/common.ts";
 import { credentialCreate, credentialUpdate } from "../schemas/vault.ts";
-import type { Credential, DeletedCredential, Page } from "../sdk-types.ts";
+import type { Credential, CredentialValidation, DeletedCredential, Page } from "../sdk-types.ts";
+
+/** Two handshakes and a refresh, each with its own limit. */
+const VALIDATE_MS = 70_000;
 
 /** Handlers of `vaults.credentials.*`. */
 export const credentialRoutes = (deps: Pick<Deps, "vaults">) => ({
@@ -52,6 +55,15 @@ export const credentialRoutes = (deps: Pick<Deps, "vaults">) => ({
 
   "vaults.credentials.archive": async (call: Call): Promise<Credential> =>
     answer((await deps.vaults.archiveCredential(named(call), call.rpc)).credential),
+
+  "vaults.credentials.mcpOAuthValidate": async (call: Call): Promise<CredentialValidation> => {
+    const { validationJson } = await deps.vaults.validateCredential(named(call), {
+      ...call.rpc,
+      deadlineMs: VALIDATE_MS,
+    });
+    if (validationJson.length === 0) throw AppError.internal(new Error("vault-proxy answered without a validation"));
+    return JSON.parse(new TextDecoder().decode(validationJson)) as CredentialValidation; // made by vault-proxy in this shape
+  },
 
   "vaults.credentials.delete": async (call: Call): Promise<DeletedCredential> => {
     const request = named(call);

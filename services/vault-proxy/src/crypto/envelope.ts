@@ -27,7 +27,12 @@ export type Envelope = {
 };
 
 /** A key that only wraps data keys. */
-export type KeyEncryptionKey = { readonly id: string; readonly bytes: Uint8Array };
+export type KeyEncryptionKey = {
+  readonly id: string;
+  readonly bytes: Uint8Array;
+  /** Keys that only open what was sealed with them: those before it, or the next one. */
+  readonly older?: readonly KeyEncryptionKey[];
+};
 
 /** Random bytes; replaced only where a test needs a fixed vector. */
 export type RandomBytes = (length: number) => Uint8Array;
@@ -73,9 +78,10 @@ export function seal(
 }
 
 /** Opens a value sealed for exactly this place. Throws SealError. */
-export function open(kek: KeyEncryptionKey, context: SealContext, envelope: Envelope): Secret {
-  if (envelope.v !== 1 || envelope.kek !== kek.id) {
-    throw new SealError(`sealed with ${envelope.kek}, but the key given is ${kek.id}`, envelope.kek);
+export function open(keys: KeyEncryptionKey, context: SealContext, envelope: Envelope): Secret {
+  const kek = [keys, ...(keys.older ?? [])].find(({ id }) => id === envelope.kek);
+  if (envelope.v !== 1 || !kek) {
+    throw new SealError(`sealed with ${envelope.kek}, but the key given is ${keys.id}`, envelope.kek);
   }
   const aad = associatedData(context, kek.id);
   const dataKey = decrypt(kek, kek.bytes, aad, envelope.wrapped);

@@ -67,17 +67,44 @@ export async function sendOn(
   }
 }
 
-/** Sends the answer back, head first. Rejects when either end fails; the response is ended then. */
+/** The whole body of a request that says it is short; undefined for a longer one, or one that does not say. */
+export async function readShortBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+  const length = Number(request.headers["content-length"] ?? Number.NaN);
+  if (!(length <= maxBytes)) {
+    return undefined;
+  }
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) {
+    chunks.push(Buffer.from(chunk));
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Sends a request whose body is at hand; may be called again with the same body. */
+export async function sendWhole(
+  dispatcher: Dispatcher,
+  body: Buffer,
+  { origin, path, method, headers }: Outgoing,
+  bytes: ByteCount,
+  signal: AbortSignal,
+): Promise<Answer> {
+  bytes.sent += body.byteLength;
+  return dispatcher.request({ origin, path, method, headers, signal, body: method === "POST" ? body : null });
+}
+
+/** Sends the answer back, head first; `look` sees what passes. Rejects when either end fails; the response is ended then. */
 export async function sendBack(
   answer: Answer,
   response: ServerResponse,
   headers: CleanHeaders,
   bytes: ByteCount,
+  look?: (chunk: Buffer) => void,
 ): Promise<void> {
   response.writeHead(answer.statusCode, headers);
   response.flushHeaders();
-  const counter = countBytes((length) => {
+  const counter = countBytes((length, chunk) => {
     bytes.received += length;
+    look?.(chunk);
     return undefined;
   });
   await pipeline(answer.body, counter, response);
@@ -110,10 +137,10 @@ export function failureCode(error: unknown): string {
   return "unknown error";
 }
 
-function countBytes(onBytes: (length: number) => Error | undefined): Transform {
+function countBytes(onBytes: (length: number, chunk: Buffer) => Error | undefined): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      const failure = onBytes(chunk.byteLength);
+      const failure = onBytes(chunk.byteLength, chunk);
       if (failure) {
         done(failure);
       } else {

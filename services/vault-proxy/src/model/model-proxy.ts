@@ -3,29 +3,45 @@
  * stream, passes untouched.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { AppError, type Clock, type Logger, newId, type Secret, toAppError, toHttpError } from "@manyhands/kit";
+import { AppError, type Clock, type Logger, newId, toAppError, toHttpError } from "@manyhands/kit";
 import type { Dispatcher } from "undici";
-import { BodyTooLarge, type ByteCount, ClientGone, clientGone, failureCode, sendBack, sendOn } from "../http/relay.ts";
+import {
+  type Answer,
+  BodyTooLarge,
+  type ByteCount,
+  ClientGone,
+  clientGone,
+  failureCode,
+  readShortBody,
+  sendBack,
+  sendOn,
+  sendWhole,
+} from "../http/relay.ts";
 import { type SessionSlots, sessionSlots } from "../http/session-slots.ts";
 import { type CleanHeaders, passHeaders, withoutSecret } from "../policy/headers.ts";
+import type { ModelKey } from "../store/model-key-store.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
 import type { Usage, UsageSink } from "../usage/usage.ts";
+import { type KeyRing, keyRing } from "./key-ring.ts";
 import { parseModelRequest } from "./model-request.ts";
+import { type ModelTokens, type UsageMeter, usageMeter } from "./usage-meter.ts";
 
 /** What the proxy needs. */
 export type ModelProxyDeps = {
   readonly guard: Pick<SessionGuard, "admit" | "onRevoked">;
   /** Base URL of the model API; a path prefix is kept. */
   readonly upstreamUrl: string;
-  /** Absent: the upstream asks for none (the demo model). */
-  readonly apiKey: Secret | undefined;
+  /** Keys to try for a workspace, in order; none: the upstream asks for none (the demo model). */
+  readonly keys: (workspace: string) => Promise<readonly ModelKey[]>;
   readonly dispatcher: Dispatcher;
   readonly usage: UsageSink;
   readonly logger: Logger;
   readonly clock: Pick<Clock, "nowMs">;
 };
 
+/** Bodies up to this are kept until the answer's head came, so that another key can be tried. */
+const MAX_REPLAY_BYTES = 4 * 1024 * 1024;
 /** Longest request body, as the hosted API has it. */
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 /** A session with many threads asks many times at once; more than this is a runaway. */
@@ -45,8 +61,9 @@ export function createModelServer(deps: ModelProxyDeps): Server {
     prefix: upstream.pathname.replace(/\/+$/, ""),
   };
   const slots = sessionSlots(REQUESTS_PER_SESSION);
+  const ring = keyRing(deps.clock);
   const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
-    serve(deps, target, slots, request, response).catch((error: unknown) => {
+    serve(deps, { target, slots, ring }, request, response).catch((error: unknown) => {
       deps.logger.error({ err: error }, "a model request failed unexpectedly");
       response.destroy();
     });
@@ -59,10 +76,11 @@ export function createModelServer(deps: ModelProxyDeps): Server {
 
 type Upstream = { readonly origin: string; readonly host: string; readonly prefix: string };
 
+type Shared = { readonly target: Upstream; readonly slots: SessionSlots; readonly ring: KeyRing };
+
 async function serve(
   deps: ModelProxyDeps,
-  upstream: Upstream,
-  slots: SessionSlots,
+  { target: upstream, slots, ring }: Shared,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -89,8 +107,13 @@ async function serve(
   const stopListening = deps.guard.onRevoked(claims.session, () => gone.abort(new ClientGone()));
   let status = 0;
   let outcome: Usage["outcome"] = "failed";
+  let meter: UsageMeter | undefined;
+  let key: ModelKey | undefined;
   try {
-    const answer = await ask(deps, upstream, request, bytes, gone.signal);
+    const keys = ring.order(await deps.keys(claims.workspace));
+    const asked = await ask(deps, { upstream, ring, keys }, request, bytes, gone.signal);
+    const { answer } = asked;
+    key = asked.key;
     status = answer.statusCode;
     if (status >= 300 && status < 400) {
       answer.body.on("error", () => undefined).destroy();
@@ -99,8 +122,9 @@ async function serve(
         "the model API answered with a redirect, which is never followed",
       );
     }
-    const headers = withoutSecret(passHeaders(answer.headers), deps.apiKey?.reveal() ?? "");
-    await sendBack(answer, response, headers, bytes);
+    const headers = withoutSecret(passHeaders(answer.headers), key?.value.reveal() ?? "");
+    meter = usageMeter(String(answer.headers["content-type"] ?? ""));
+    await sendBack(answer, response, headers, bytes, meter.add);
     outcome = "served";
   } catch (thrown) {
     outcome = thrown instanceof AppError && thrown.kind === "notFound" ? "refused" : "failed";
@@ -114,17 +138,22 @@ async function serve(
   } finally {
     stopListening();
     giveBack();
-    deps.usage.record(usageOf(deps, upstream, claims, request, { status, outcome, bytes }));
+    const tokens = meter?.result();
+    deps.usage.record(usageOf(deps, upstream, claims, request, { status, outcome, bytes, tokens, key }));
   }
 }
 
-function ask(
+type Asking = { readonly upstream: Upstream; readonly ring: KeyRing; readonly keys: readonly ModelKey[] };
+type Asked = { readonly answer: Answer; readonly key: ModelKey | undefined };
+
+/** Sends the request on; where there are several keys, with the next one when a key is refused or throttled. */
+async function ask(
   deps: ModelProxyDeps,
-  upstream: Upstream,
+  { upstream, ring, keys }: Asking,
   request: IncomingMessage,
   bytes: ByteCount,
   signal: AbortSignal,
-) {
+): Promise<Asked> {
   const wanted = parseModelRequest(request.method ?? "", request.url ?? "");
   if (!wanted) {
     throw new AppError("notFound", {
@@ -132,18 +161,44 @@ function ask(
       message: "only POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models are served here",
     });
   }
-  const outgoing = {
+  const outgoing = (key: ModelKey | undefined) => ({
     origin: upstream.origin,
     path: `${upstream.prefix}${wanted.path}`,
     method: wanted.method,
-    headers: withKey(passHeaders(request.headers), deps.apiKey),
+    headers: withKey(passHeaders(request.headers), key),
     maxBodyBytes: MAX_BODY_BYTES,
-  };
-  return sendOn(deps.dispatcher, request, outgoing, bytes, signal);
+  });
+  const isGet = wanted.method === "GET";
+  const body = keys.length < 2 ? undefined : isGet ? EMPTY : await readShortBody(request, MAX_REPLAY_BYTES);
+  if (body === undefined) {
+    const [key] = keys;
+    const answer = await sendOn(deps.dispatcher, request, outgoing(key), bytes, signal);
+    if (key) ring.hasFailed(key, answer.statusCode, retryAfterOf(answer));
+    return { answer, key };
+  }
+  for (const [index, key] of keys.entries()) {
+    const answer = await sendWhole(deps.dispatcher, body, outgoing(key), bytes, signal);
+    const hasFailed = ring.hasFailed(key, answer.statusCode, retryAfterOf(answer));
+    if (!hasFailed || index === keys.length - 1) return { answer, key };
+    answer.body
+      .on("error", () => undefined)
+      .dump({ limit: 64 * 1024 })
+      .catch(() => undefined);
+  }
+  throw new TypeError("a loop over at least two keys ended without an answer");
 }
 
-function withKey(headers: CleanHeaders, apiKey: Secret | undefined): CleanHeaders {
-  return apiKey ? { ...headers, "x-api-key": apiKey.reveal() } : headers;
+const EMPTY = Buffer.alloc(0);
+
+function retryAfterOf({ headers }: Answer): string | undefined {
+  const value = headers["retry-after"];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** Plain text is asked for, so that the tokens of the answer can be counted as it passes. */
+function withKey(headers: CleanHeaders, key: ModelKey | undefined): CleanHeaders {
+  const plain = { ...headers, "accept-encoding": "identity" };
+  return key ? { ...plain, "x-api-key": key.value.reveal() } : plain;
 }
 
 /** The session token, where the official client puts keys: `Authorization: Bearer`, or `x-api-key`. */
@@ -177,14 +232,20 @@ function answerError(response: ServerResponse, request: IncomingMessage, error: 
   request.resume();
 }
 
-type Facts = { readonly status: number; readonly outcome: Usage["outcome"]; readonly bytes: ByteCount };
+type Facts = {
+  readonly status: number;
+  readonly outcome: Usage["outcome"];
+  readonly bytes: ByteCount;
+  readonly tokens: ModelTokens | undefined;
+  readonly key: ModelKey | undefined;
+};
 
 function usageOf(
   deps: ModelProxyDeps,
   upstream: Upstream,
   claims: SessionClaims,
   request: IncomingMessage,
-  { status, outcome, bytes }: Facts,
+  { status, outcome, bytes, tokens, key }: Facts,
 ): Usage {
   return {
     id: newId("sevt"),
@@ -192,7 +253,8 @@ function usageOf(
     session: claims.session,
     workspace: claims.workspace,
     tokenId: claims.tokenId,
-    credentialId: deps.apiKey && outcome !== "refused" ? "platform" : "",
+    credentialId: outcome === "refused" ? "" : (key?.id ?? ""),
+    ...(tokens ?? {}),
     host: upstream.host,
     method: request.method ?? "",
     path: (request.url ?? "").split("?")[0]?.slice(0, 512) ?? "",

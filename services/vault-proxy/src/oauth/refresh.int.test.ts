@@ -155,6 +155,34 @@ it("lets a newer grant of the user win over a refresh that was on its way", asyn
   expect(mcp.tokens.at(-1)).toBe(`Bearer ${fresh.access_token}`);
 });
 
+it("tries a credential: valid, renewed on the way, invalid, and unknown when nobody answers", async () => {
+  const ref = await oauthCredential();
+  const validate = async () => plain((await first().validateCredential(ref, { deadlineMs: 60_000 })).validationJson);
+  expect(await validate()).toMatchObject({
+    type: "vault_credential_validation",
+    status: "valid",
+    refresh: null,
+    mcp_probe: null,
+  });
+  oauth.expireAll();
+  expect(await validate()).toMatchObject({
+    status: "valid",
+    has_refresh_token: true,
+    refresh: { status: "succeeded" },
+  });
+  oauth.expireAll();
+  oauth.fault("500");
+  const refused = await validate();
+  expect(refused).toMatchObject({
+    status: "invalid",
+    refresh: { status: "failed", http_response: { status_code: 500 } },
+  });
+  expect(refused.mcp_probe).toMatchObject({ method: "initialize", http_response: { status_code: 401 } });
+  await mcp.close();
+  expect(await validate()).toMatchObject({ status: "unknown", mcp_probe: { http_response: null } });
+  expect(JSON.stringify(refused)).not.toMatch(/access-|refresh-[0-9a-f]{8}/);
+});
+
 it("shows no token in any log, audit fact or answer", async () => {
   const { vaultId } = await oauthCredential();
   const token = await sessionWith(vaultId);

@@ -1,7 +1,9 @@
-/** The six RPCs of credentials. They share their checks, so they share a file. */
-import type { ServiceImpl } from "@manyhands/kit";
+/** The RPCs of credentials. They share their checks, so they share a file. */
+import { AppError, type Clock, type ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
-import { mergeAuth, parseAuthJson, parseNewAuth } from "../policy/credential-auth.ts";
+import type { SessionMcp } from "../mcp/session-mcp.ts";
+import { validateCredential as validate } from "../oauth/validate-credential.ts";
+import { mergeAuth, type PublicAuth, parseAuthJson, parseNewAuth } from "../policy/credential-auth.ts";
 import {
   checkDisplayName,
   checkId,
@@ -11,15 +13,22 @@ import {
   fieldChecks,
   mergeMetadata,
 } from "../policy/fields.ts";
+import type { UrlJudge } from "../policy/outbound-url.ts";
 import { pageOf } from "../policy/page-token.ts";
 import type { CredentialRef, CredentialStore } from "../store/credential-store.ts";
+import { encodeJson } from "../store/json.ts";
 import { wireCredential } from "./wire.ts";
 
-type Deps = { readonly credentials: CredentialStore; readonly clock: { nowMs(): number } };
+type Deps = {
+  readonly credentials: CredentialStore;
+  readonly clock: Clock;
+  readonly judgeUrl: UrlJudge;
+  readonly mcp: Pick<SessionMcp, "refresher" | "dispatcher">;
+};
 type Impl = ServiceImpl<typeof VaultService>;
 
 /** Handlers of CreateCredential … DeleteCredential. */
-export function credentialRoutes({ credentials, clock }: Deps) {
+export function credentialRoutes({ credentials, clock, judgeUrl, mcp }: Deps) {
   const createCredential: Impl["createCredential"] = async (request) => {
     const checks = fieldChecks();
     checkVault(checks, request);
@@ -28,6 +37,7 @@ export function credentialRoutes({ credentials, clock }: Deps) {
     checks.rule("request_id", request.requestId.length <= FIELD_LIMITS.requestId, "must be at most 128 characters");
     const json = parseAuthJson(checks, request.authJson);
     const auth = json === undefined ? undefined : parseNewAuth(checks, json, clock.nowMs());
+    checkUrls(checks, judgeUrl, auth?.shown);
     checks.done();
     if (!auth) {
       throw new TypeError("an auth without violations was not parsed");
@@ -80,7 +90,32 @@ export function credentialRoutes({ credentials, clock }: Deps) {
     await credentials.remove(refOf(request));
     return {};
   };
-  return { createCredential, getCredential, listCredentials, updateCredential, archiveCredential, deleteCredential };
+  const validateCredential: Impl["validateCredential"] = async (request) => {
+    const { refresher, dispatcher } = mcp;
+    const validation = await validate({ credentials, refresher, dispatcher, clock }, refOf(request));
+    if (!validation) throw AppError.invalid([{ field: "credential_id", description: "must be of type mcp_oauth" }]);
+    return { validationJson: encodeJson(validation) };
+  };
+  return {
+    validateCredential,
+    createCredential,
+    getCredential,
+    listCredentials,
+    updateCredential,
+    archiveCredential,
+    deleteCredential,
+  };
+}
+
+/** Where this service will be sent to by what is stored; judged again when it is dialled. */
+function checkUrls(checks: FieldChecks, judgeUrl: UrlJudge, auth: PublicAuth | undefined): void {
+  const judge = (field: string, url: string) => {
+    const problem = url === "" ? undefined : judgeUrl(url);
+    checks.rule(field, problem === undefined, problem ?? "");
+  };
+  if (auth === undefined || auth.type === "environment_variable") return;
+  judge("auth.mcp_server_url", auth.mcp_server_url);
+  if (auth.type === "mcp_oauth" && auth.refresh) judge("auth.refresh.token_endpoint", auth.refresh.token_endpoint);
 }
 
 type VaultRef = { readonly workspaceId: string; readonly vaultId: string };

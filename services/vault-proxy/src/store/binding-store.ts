@@ -3,7 +3,7 @@
  * holds no secret.
  */
 import { AppError, type Secret } from "@manyhands/kit";
-import { type Envelope, type KeyEncryptionKey, open, seal } from "../crypto/envelope.ts";
+import { type Envelope, type KeyEncryptionKey, open, type SealContext, seal } from "../crypto/envelope.ts";
 import { parseRepositoryUrl, type RepositoryUrl, repositoryKey, sameRepository } from "../policy/repository-url.ts";
 import { compareAndSwap } from "./compare-and-swap.ts";
 import { decodeJson } from "./json.ts";
@@ -144,6 +144,25 @@ export function bindingStore(sessions: Kv, kek: KeyEncryptionKey): BindingStore 
 export function revoked(session: string): AppError {
   return AppError.denied("SESSION_REVOKED", `the rights of session ${session} have been revoked`);
 }
+
+/** A session's document with its repositories' tokens sealed anew. */
+export function resealTokens(session: string, document: SessionDocument, reseal: Reseal): SessionDocument {
+  if (document.state === "revoked") {
+    return document;
+  }
+  const repositories = document.repositories.map((one) => {
+    if (!one.token) {
+      return one;
+    }
+    const { version, envelope } = one.token;
+    const context = sealContext(document.workspace, session, version, one.url);
+    return { ...one, token: { version, envelope: reseal(context, envelope) } };
+  });
+  return { ...document, repositories };
+}
+
+/** Seals one value anew for the same place. */
+export type Reseal = (context: SealContext, envelope: Envelope) => Envelope;
 
 function sealContext(workspace: string, session: string, version: string, url: string) {
   const parsed = parseRepositoryUrl(url);

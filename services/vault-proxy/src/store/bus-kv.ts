@@ -11,7 +11,7 @@ export async function busKv(bus: Bus, name: BucketName): Promise<Kv> {
     async purge(key) {
       await bucket.delete(key);
     },
-    keys: (prefix) => bucket.keys(`${prefix}.>`, MAX_KEYS),
+    keys: (prefix) => bucket.keys(prefix === "" ? ">" : `${prefix}.>`, MAX_KEYS),
     async watch(onChange, signal) {
       const stop = await bucket.watch(">", (change) => {
         onChange(change.kind === "put" ? change.entry : { key: change.key });

@@ -69,6 +69,7 @@ export function kvContract(name: string, open: () => Promise<Kv>): void {
       }
       await kv.purge(`${prefix}.e`);
       expect((await kv.keys(prefix)).toSorted()).toEqual([`${prefix}.a`, `${prefix}.b.c`]);
+      expect(await kv.keys("")).toEqual(expect.arrayContaining([`${prefix}.a`, `${prefix}x.d`]));
     });
 
     it("K4 tells a watcher every change made after it was armed, and nothing after its end", async () => {

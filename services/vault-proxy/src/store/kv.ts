@@ -21,7 +21,7 @@ export type Kv = {
   update(key: string, value: Uint8Array, revision: number): Promise<number | undefined>;
   /** Removes a key and its value's bytes; nothing happens when it does not exist. */
   purge(key: string): Promise<void>;
-  /** All keys below a prefix of whole tokens, for instance `wrkspc_1`; at most `MAX_KEYS`. */
+  /** All keys below a prefix of whole tokens, for instance `wrkspc_1`, or all for an empty one; at most `MAX_KEYS`. */
   keys(prefix: string): Promise<readonly string[]>;
   /** Calls back on every later change until the signal aborts. Resolves once it is armed. */
   watch(onChange: (change: KvChange) => void, signal: AbortSignal): Promise<void>;

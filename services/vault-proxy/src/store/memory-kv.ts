@@ -31,7 +31,7 @@ export function memoryKv(): Kv {
         announce({ key });
       }
     },
-    keys: async (prefix) => [...entries.keys()].filter((key) => key.startsWith(`${prefix}.`)),
+    keys: async (prefix) => [...entries.keys()].filter((key) => prefix === "" || key.startsWith(`${prefix}.`)),
     async watch(onChange, signal) {
       const watcher = (change: KvChange) => onChange(change);
       watchers.add(watcher);

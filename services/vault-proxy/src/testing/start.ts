@@ -27,8 +27,9 @@ export type TestVaultProxy = {
 /** What differs from the defaults. */
 export type TestOptions = {
   readonly upstreamUrl?: string;
-  readonly apiKey?: string;
+  readonly apiKey?: string | readonly string[];
   readonly keyFile?: string;
+  readonly otherKeyFiles?: readonly string[];
   readonly natsUrl?: string;
   /** Where MCP servers may be besides the public internet; default loopback. */
   readonly mcpRanges?: readonly string[];
@@ -68,11 +69,12 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
     natsUrl: options.natsUrl ?? "nats://127.0.0.1:1",
     natsReplicas: 1,
     sessionStoreAddress: "127.0.0.1:1",
-    keyFile: options.keyFile ?? (await writeKeyFile(folder.path)),
+    key: { type: "file", path: options.keyFile ?? (await writeKeyFile(folder.path)) },
+    otherKeyFiles: options.otherKeyFiles ?? [],
     model: {
       listen: "127.0.0.1:0",
       upstreamUrl: options.upstreamUrl ?? "http://127.0.0.1:1",
-      apiKey: options.apiKey === undefined ? undefined : new Secret(options.apiKey),
+      apiKeys: [options.apiKey ?? []].flat().map((key) => new Secret(key)),
     },
     git: { listen: "127.0.0.1:0" },
     egress: { listen: "127.0.0.1:0", privateRanges: options.privateRanges ?? [] },

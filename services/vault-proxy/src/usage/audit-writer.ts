@@ -28,5 +28,7 @@ export function credentialUsed(usage: Usage) {
     request_bytes: usage.requestBytes,
     response_bytes: usage.responseBytes,
     operation_id: usage.operationId ?? "",
+    ...(usage.inputTokens === undefined ? {} : { input_tokens: usage.inputTokens }),
+    ...(usage.outputTokens === undefined ? {} : { output_tokens: usage.outputTokens }),
   };
 }

@@ -23,6 +23,9 @@ export type Usage = {
   readonly atMs: number;
   /** The operation during which it happened, where it is known. */
   readonly operationId?: string;
+  /** Tokens of a model's answer, where they could be counted as it passed. */
+  readonly inputTokens?: number;
+  readonly outputTokens?: number;
 };
 
 /** Takes a use without making its caller wait; full queues drop and count. */

@@ -1276,7 +1276,7 @@ export type ValidateCredentialRequest = Message<"manyhands.vault.v1.ValidateCred
   vaultId: string;
 
   /**
-   * The credential; required. FAILED_PRECONDITION unless it is of type `mcp_oauth`.
+   * The credential; required. INVALID_ARGUMENT unless it is of type `mcp_oauth`.
    *
    * @generated from field: string credential_id = 3;
    */
