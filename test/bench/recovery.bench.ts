@@ -1,7 +1,8 @@
 /**
  * From kill -9 to the first acknowledged append, with 200 000 events in the log: session-store killed and started again
  * against a bare gRPC server killed and started again, and nats-server killed and started again as seen through
- * session-store, which stays up, against a plain client of the same server.
+ * session-store, which stays up, against a plain client of the same server. Then what the length of a session costs who
+ * wakes or forks it.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
@@ -14,6 +15,7 @@ import { startBareGrpc } from "./support/bare-grpc.ts";
 import { agentMessage, newSessionRequest } from "./support/events.ts";
 import { connectFloor, type Floor } from "./support/floor.ts";
 import { buildFrames, storeFrames } from "./support/load-log.ts";
+import { longSessionRows } from "./support/long-session.ts";
 import { loadLog } from "./support/rig.ts";
 import { timed, timeRow } from "./support/rows.ts";
 
@@ -45,7 +47,8 @@ export default async function recovery({ rounds: asked }: { rounds: number }): P
   try {
     const { session } = await client.createSession(create(CreateSessionRequestSchema, newSessionRequest()));
     const bed = { nats, store, client, floor, sessionId: session?.id ?? "" };
-    return { bench: "recovery", rounds, rows: [await restartStore(bed, rounds), await restartNats(bed, rounds)] };
+    const rows = [await restartStore(bed, rounds), await restartNats(bed, rounds)];
+    return { bench: "recovery", rounds, rows: [...rows, ...(await longSessionRows(rounds))] };
   } catch (error) {
     throw new Error(`session-store wrote: ${store.output().slice(-2000)}`, { cause: error });
   } finally {
