@@ -49,6 +49,15 @@ export const commands = {
   --seed S               victims and pauses (default 1)
   --hands auto|virtual   auto: docker when an engine answers; managers of virtual hands are not killed, for hands die with them
   --json                 one JSON object instead of a table`,
+  replay: `npm run --silent replay -- SESSION --harness KIND[@VERSION] [--mode recorded|shadow] [--json]
+
+  Feeds the log of a session to a harness of the running platform and compares decision by decision. Runs no tool, writes
+  nothing; shadow asks the model anew. The exit code is 1 when it would not have gone the same way.
+
+  --set KEY=VALUE        try another setting, for instance manyhands.context=window; repeatable
+  --decisions-only       other requests are reported, but only other decisions count as a difference
+  --address HOST:PORT    gRPC of the harness (default: the platform of .manyhands/dev.json, or MH_HARNESS_ADDR)
+  --json                 one JSON object instead of a table`,
   simulate: `npm run --silent simulate -- [--seeds N] [--from S] [--trace] [--json]
 
   Runs the real harness loop, a memory log and an operation ledger in one process under a seeded scheduler with faults.
@@ -57,6 +66,17 @@ export const commands = {
   --seeds N              how many seeds (default 20000)
   --from S               the first one (default 1)
   --trace                print what happens, step by step
+  --json                 one JSON object instead of a table`,
+  attacks: `npm run --silent attacks -- [--json] [--runtimes LIST] [--only TEXT] [--fast]
+
+  Attacks hands of every kind from inside, each attack with a control that must work where the defence is off. As root
+  with apt it installs what is missing (gVisor is registered with the engine until the end). The exit code is 1 unless
+  every attack is contained.
+
+  --runtimes LIST        of runc,runsc,bubblewrap,virtual (default: all)
+  --only TEXT            only attacks whose name contains this
+  --fast                 the selection that the tests run
+  --no-install           install nothing
   --json                 one JSON object instead of a table`,
   verify: `npm run verify [-- options] [filters]      what continuous integration runs: checks, unit, int, e2e
 

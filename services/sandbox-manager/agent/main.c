@@ -290,6 +290,8 @@ int main(int argc, char **argv) {
   options o = {.journal = "/.manyhands/journal", .journal_fd = -1, .port = 8079};
   snprintf(run_dir, 256, "/.manyhands/run");
   read_arguments(argc, argv, &o);
+  /* What the engine gave us is nobody's business in here, also where the kernel would show it (gVisor does). */
+  for (char **e = environ; *e; e++) memset(*e, 0, strlen(*e));
   base_environment();
   umask(022);
   prctl(PR_SET_DUMPABLE, 0);         /* no ptrace, no /proc/<pid>/mem, no core of the one who knows the journal */

@@ -14,6 +14,8 @@ const OUTPUTS_BYTES = 128 * 1024 * 1024;
 const RUN_BYTES = 32 * 1024 * 1024;
 const SHM_BYTES = 16 * 1024 * 1024;
 const NANO_PER_MILLI = 1_000_000;
+const PAGE_BYTES = 4096;
+const MIN_FILES = 16_384;
 
 /** Where in a hand the agent's binary lies, read-only. */
 export const AGENT_DIR = "/.manyhands/bin";
@@ -43,7 +45,9 @@ export function containerName(handId: string): string {
 export const AGENT_CAPABILITIES = ["KILL", "SETGID", "SETUID"] as const;
 
 function tmpfs(size: number, owner: number, mode: string, extra = ""): string {
-  return `rw,nosuid,nodev${extra},size=${size},uid=${owner},gid=${owner},mode=${mode}`;
+  // Files cost memory beside their bytes: as many as there are pages, and always enough for a small project.
+  const files = Math.max(MIN_FILES, Math.floor(size / PAGE_BYTES));
+  return `rw,nosuid,nodev${extra},size=${size},nr_inodes=${files},uid=${owner},gid=${owner},mode=${mode}`;
 }
 
 /** The container that prepares a checkout: a hand like any other, of no session, for git alone. */
