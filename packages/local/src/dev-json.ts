@@ -15,6 +15,8 @@ const schema = z.object({
   nats_url: z.string(),
   model: z.enum(["demo", "real"]),
   model_url: z.string(),
+  /** Where harnesses of your own ask the model, with a session token. */
+  model_proxy_url: z.string(),
   model_why: z.string(),
   /** The driver that makes hands. */
   hands: z.enum(["docker", "virtual"]),

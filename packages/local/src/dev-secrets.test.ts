@@ -14,7 +14,9 @@ it("makes the keys once, private to their owner, and never stores the API key wh
   expect(keys).not.toContain(first.apiKey);
   const sha256 = createHash("sha256").update(first.apiKey).digest("hex");
   expect(JSON.parse(keys)).toEqual({
-    keys: [{ id: "apikey_dev", workspace_id: "wrkspc_dev", sha256, created_at: "1970-01-01T00:00:00.000Z" }],
+    keys: [
+      { id: "apikey_dev", workspace_id: "wrkspc_dev", sha256, created_at: "1970-01-01T00:00:00.000Z", harness: true },
+    ],
   });
   expect(Buffer.from(readFileSync(first.vaultKeyFile, "utf8"), "base64")).toHaveLength(32);
   for (const file of ["api-key", "api-keys.json", "vault-key"]) {

@@ -8,7 +8,7 @@ export const devWorkspace = "wrkspc_dev";
 /** Keys of a development platform: made once, kept with the data, each file readable by its owner only. */
 export interface DevSecrets {
   readonly apiKey: string;
-  /** For the gateway: `{"keys":[{"id","workspace_id","sha256","created_at"}]}`. It never holds the key itself. */
+  /** For the gateway: `{"keys":[{"id","workspace_id","sha256","created_at","harness"}]}`. It never holds the key itself. */
   readonly apiKeysFile: string;
   /** For the vault-proxy: 32 random bytes in base64, encrypting every credential. */
   readonly vaultKeyFile: string;
@@ -20,7 +20,9 @@ export function ensureDevSecrets(dataDir: string, now: Date): DevSecrets {
   const apiKeysFile = join(dataDir, "api-keys.json");
   const sha256 = createHash("sha256").update(apiKey).digest("hex");
   if (!(readTextIfThere(apiKeysFile) ?? "").includes(sha256)) {
-    const key = { id: "apikey_dev", workspace_id: devWorkspace, sha256, created_at: now.toISOString() };
+    const names = { id: "apikey_dev", workspace_id: devWorkspace };
+    // On one's own machine the same key may also drive sessions, as examples/python-harness does.
+    const key = { ...names, sha256, created_at: now.toISOString(), harness: true };
     writePrivateFile(apiKeysFile, `${JSON.stringify({ keys: [key] }, null, 2)}\n`);
   }
   const vaultKeyFile = join(dataDir, "vault-key");

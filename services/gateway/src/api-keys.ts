@@ -12,7 +12,12 @@ import { z } from "zod";
 export type ApiKeyRecord = z.infer<typeof recordSchema>;
 
 /** Who a request comes from. */
-export type Caller = { readonly keyId: string; readonly workspaceId: string };
+export type Caller = {
+  readonly keyId: string;
+  readonly workspaceId: string;
+  /** May write to its workspace's sessions as a brain does. */
+  readonly isHarness: boolean;
+};
 
 /** Finds the caller of a key. */
 export type ApiKeys = {
@@ -28,6 +33,7 @@ const recordSchema = z.object({
   workspace_id: z.string().min(1).max(128),
   sha256: z.string().regex(/^[0-9a-f]{64}$/i, "must be 64 hexadecimal digits"),
   created_at: z.string().optional(),
+  harness: z.boolean().optional(),
 });
 const fileSchema = z.object({ keys: z.array(recordSchema).max(MAX_KEYS) });
 
@@ -88,6 +94,6 @@ function parseEntries(text: string): readonly Entry[] {
   }
   return parsed.data.keys.map((key) => ({
     digest: Buffer.from(key.sha256, "hex"),
-    caller: { keyId: key.id, workspaceId: key.workspace_id },
+    caller: { keyId: key.id, workspaceId: key.workspace_id, isHarness: key.harness === true },
   }));
 }

@@ -15,6 +15,7 @@ import { errorAnswer } from "./http/error-answer.ts";
 import { parseJsonBody } from "./http/json-body.ts";
 import { parseQuery } from "./http/query.ts";
 import { operations } from "./operations.ts";
+import { brainCall } from "./routes/brain-calls.ts";
 import { eventStream } from "./routes/event-stream.ts";
 import { handlersOf, streamOperation } from "./routes.ts";
 
@@ -91,6 +92,7 @@ export function createApp(config: Config, deps: Deps, shell: Shell): FastifyInst
   });
 
   mountOperations(app, config, deps, shell);
+  mountBrainCalls(app, deps, shell);
   app.get("/", async () => welcome);
   return app;
 }
@@ -137,6 +139,17 @@ function mountOperations(app: FastifyInstance, config: Config, deps: Deps, shell
       },
     });
   }
+}
+
+/** The extension for harnesses that speak HTTP. */
+function mountBrainCalls(app: FastifyInstance, deps: Deps, shell: Shell): void {
+  const handler = brainCall(deps);
+  app.route({
+    method: "POST",
+    url: "/x/rpc/:service/:method",
+    onRequest: async (request) => void callers.set(request, authenticate(deps.apiKeys, request)),
+    handler: async (request, reply) => handler(callOf(request, reply, deps, shell)),
+  });
 }
 
 /** Caller by request; set by the authentication hook, which runs before any handler. */

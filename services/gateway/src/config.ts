@@ -10,6 +10,8 @@ export type Config = {
   readonly sessionStoreAddress: string;
   readonly vaultProxyAddress: string;
   readonly sandboxManagerAddress: string;
+  /** For the switch of a session's harness and for waking it. */
+  readonly harnessAddress: string;
   readonly limits: Limits;
 };
 
@@ -51,6 +53,7 @@ export function readConfig(env: Env): Config {
     sessionStoreAddress: reader.string("MH_SESSION_STORE_ADDR", { doc: "gRPC target of session-store." }),
     vaultProxyAddress: reader.string("MH_VAULT_PROXY_ADDR", { doc: "gRPC target of vault-proxy." }),
     sandboxManagerAddress: reader.string("MH_SANDBOX_MANAGER_ADDR", { doc: "gRPC target of sandbox-manager." }),
+    harnessAddress: reader.string("MH_HARNESS_ADDR", { doc: "gRPC target of harness." }),
     limits: {
       bodyBytes: defaultLimits.bodyBytes,
       streams: reader.integer("MH_MAX_STREAMS", {

@@ -1,5 +1,12 @@
 import { createRpcClient, type RpcClient, type Shell } from "@manyhands/kit";
-import { AgentService, EnvironmentService, SandboxService, SessionService, VaultService } from "@manyhands/protocol";
+import {
+  AgentService,
+  EnvironmentService,
+  HarnessService,
+  SandboxService,
+  SessionService,
+  VaultService,
+} from "@manyhands/protocol";
 import { type ApiKeys, openApiKeys } from "./api-keys.ts";
 import type { Config } from "./config.ts";
 import { createRetryMemory, type RetryMemory } from "./retry-memory.ts";
@@ -13,6 +20,7 @@ export type Deps = {
   readonly environments: RpcClient<typeof EnvironmentService>;
   readonly vaults: RpcClient<typeof VaultService>;
   readonly sandboxes: RpcClient<typeof SandboxService>;
+  readonly harness: RpcClient<typeof HarnessService>;
   readonly retryMemory: RetryMemory;
   readonly streamSlots: StreamSlots;
 };
@@ -44,6 +52,9 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     sandboxes:
       overrides.sandboxes ??
       createRpcClient(SandboxService, { address: config.sandboxManagerAddress, defaultDeadlineMs, metrics }),
+    harness:
+      overrides.harness ??
+      createRpcClient(HarnessService, { address: config.harnessAddress, defaultDeadlineMs, metrics }),
     retryMemory: overrides.retryMemory ?? createRetryMemory(),
     streamSlots:
       overrides.streamSlots ??
@@ -55,7 +66,7 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     environments: deps.environments,
     vaults: deps.vaults,
   };
-  for (const [name, client] of Object.entries({ ...clients, sandboxes: deps.sandboxes })) {
+  for (const [name, client] of Object.entries({ ...clients, sandboxes: deps.sandboxes, harness: deps.harness })) {
     lifecycle.onStop(`${name} client`, () => client.close());
   }
   return deps;

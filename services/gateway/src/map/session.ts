@@ -31,7 +31,7 @@ export function toSession(stored: StoredSession): Session {
     environment_id: sessionEnvironment(stored).id,
     resources: sessionResources(stored),
     vault_ids: [...stored.vaultIds],
-    budget: null,
+    budget: fromJsonBytes<Session["budget"]>(stored.budgetJson, null),
     outcome_evaluations: [],
     stats: { duration_seconds: seconds(stored) },
     usage: {

@@ -3,6 +3,7 @@
  * means that no session exists that the vault-proxy does not know; when the last step fails, the binding is taken back.
  */
 import { createHash } from "node:crypto";
+import { harnessSetting, settingsOf } from "@manyhands/core";
 import { AppError, newId, toAppError } from "@manyhands/kit";
 import { encodeEvent } from "@manyhands/protocol";
 import type { z } from "zod";
@@ -33,15 +34,17 @@ export const createSession =
     const sessionId = sessionIdOf(call.caller.workspaceId, requestId);
     const earlier = await findSession(deps, call, sessionId);
     if (earlier !== undefined) return earlier;
-    const [agent, environment] = await Promise.all([
+    const [{ agent, settings }, environment] = await Promise.all([
       resolveAgent(deps, call, input.agent),
       resolveEnvironment(deps, call, input.environment_id),
       checkVaults(deps, call, input.vault_ids ?? []),
     ]);
     await bind(deps, call, sessionId, input, agent);
     try {
-      const request = createRequest(call.caller.workspaceId, sessionId, input, agent, environment);
-      const { session } = await deps.sessions.createSession({ ...request, requestId }, call.rpc);
+      const metadata = { ...settings, ...input.metadata };
+      const request = { ...createRequest(call.caller.workspaceId, sessionId, input, agent, environment), metadata };
+      const harnessKind = metadata[harnessSetting] ?? "";
+      const { session } = await deps.sessions.createSession({ ...request, harnessKind, requestId }, call.rpc);
       if (session === undefined) throw AppError.internal(new Error("session-store answered without a session"));
       return toSession(session);
     } catch (thrown) {
@@ -104,13 +107,18 @@ function createRequest(
     environmentJson: toJsonBytes(environment),
     resourcesJson: toJsonBytes(resources),
     title: input.title ?? "",
-    metadata: input.metadata ?? {},
+    ...(input.budget ? { budgetJson: toJsonBytes(input.budget) } : {}),
     vaultIds: input.vault_ids ?? [],
     initialEvents: (input.initial_events ?? []).map((event) => encodeEvent(toNewEvent(event, newId("sevt")))),
   };
 }
 
-async function resolveAgent(deps: CreateDeps, call: Call, reference: AgentReference): Promise<SessionAgent> {
+/** The agent's snapshot, and the settings in its metadata, which its sessions begin with. */
+async function resolveAgent(
+  deps: CreateDeps,
+  call: Call,
+  reference: AgentReference,
+): Promise<{ agent: SessionAgent; settings: Record<string, string> }> {
   const { id, version = 0 } = typeof reference === "string" ? { id: reference } : reference;
   const stored = await readAgent(deps, call, id, version);
   if (stored.archivedAt) throw archived(stored.id);
@@ -121,7 +129,7 @@ async function resolveAgent(deps: CreateDeps, call: Call, reference: AgentRefere
   if (problems.length > 0) {
     throw AppError.invalid(problems.map(({ field, description }) => ({ field: `agent.${field}`, description })));
   }
-  return toSessionAgent(stored, config);
+  return { agent: toSessionAgent(stored, config), settings: settingsOf(own.metadata) };
 }
 
 async function resolveEnvironment(deps: CreateDeps, call: Call, environmentId: string): Promise<Environment> {

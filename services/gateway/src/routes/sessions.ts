@@ -1,4 +1,5 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { harnessSetting } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
@@ -8,7 +9,7 @@ import { toServicePatch } from "../schemas/common.ts";
 import { sessionUpdate } from "../schemas/session.ts";
 import type { DeletedSession, Session, TwoWayPage } from "../sdk-types.ts";
 
-type SessionDeps = Pick<Deps, "sessions" | "vaults" | "sandboxes">;
+type SessionDeps = Pick<Deps, "sessions" | "vaults" | "sandboxes" | "harness">;
 
 const statusNames = ["rescheduling", "running", "idle", "terminated"] as const;
 
@@ -18,13 +19,21 @@ export const sessionRoutes = (deps: SessionDeps) => ({
 
   "sessions.update": async (call: Call): Promise<Session> => {
     const input = check(sessionUpdate, call.body ?? {}, "body");
+    const names = { workspaceId: call.caller.workspaceId, sessionId: call.param("session") };
+    if (input.budget) await checkHasBudget(deps, call);
+    const kind = input.metadata?.[harnessSetting];
+    // First, because it may refuse: a session then keeps both its harness and its metadata.
+    if (kind !== undefined) await deps.harness.switchHarness({ ...names, kind: kind || "default" }, call.rpc);
     const request = {
-      workspaceId: call.caller.workspaceId,
-      sessionId: call.param("session"),
+      ...names,
       metadata: toServicePatch(input.metadata),
       ...(input.title === undefined ? {} : { title: input.title ?? "" }),
+      ...(input.budget === undefined ? {} : { budgetJson: new TextEncoder().encode(JSON.stringify(input.budget)) }),
     };
-    return answer((await deps.sessions.updateSession(request, call.rpc)).session);
+    const { session } = await deps.sessions.updateSession(request, call.rpc);
+    // A session that stopped at its budget goes on by itself when that is raised.
+    if (input.budget !== undefined) await deps.harness.wake({ sessionId: names.sessionId }, call.rpc);
+    return answer(session);
   },
 
   "sessions.list": async (call: Call): Promise<TwoWayPage<Session>> => {
@@ -68,6 +77,13 @@ export const sessionRoutes = (deps: SessionDeps) => ({
     return { id: sessionId, type: "session_deleted" };
   },
 });
+
+/** A budget can be changed, not added: what a session was made without stays without. */
+async function checkHasBudget(deps: SessionDeps, call: Call): Promise<void> {
+  if (toSession(await readSession(deps, call)).budget !== null) return;
+  const description = "budget_create_only: a session that was made without a budget cannot get one";
+  throw AppError.invalid([{ field: "budget", description }]);
+}
 
 /** The session of the path. */
 export async function readSession(deps: Pick<Deps, "sessions">, call: Call) {

@@ -1,5 +1,6 @@
 /** Field rules that several resources share. Limits are those of the public API where it states them. */
 import { z } from "zod";
+import { checkSettings } from "./settings.ts";
 
 /** A string with bounds; `field: must have 1 to 256 characters`. */
 export function text(min: number, max: number) {
@@ -15,12 +16,14 @@ const pairsRule = `must have at most ${MAX_PAIRS} pairs`;
 /** Metadata of something new: at most 16 pairs, keys of 1 to 64 and values of at most 512 characters. */
 export const metadata = z
   .record(metadataKey, metadataValue)
-  .refine((pairs) => Object.keys(pairs).length <= MAX_PAIRS, pairsRule);
+  .refine((pairs) => Object.keys(pairs).length <= MAX_PAIRS, pairsRule)
+  .superRefine(checkSettings);
 
 /** A change of metadata: null removes a key. */
 export const metadataPatch = z
   .record(metadataKey, metadataValue.nullable())
-  .refine((pairs) => Object.keys(pairs).length <= 2 * MAX_PAIRS, `must change at most ${2 * MAX_PAIRS} keys`);
+  .refine((pairs) => Object.keys(pairs).length <= 2 * MAX_PAIRS, `must change at most ${2 * MAX_PAIRS} keys`)
+  .superRefine(checkSettings);
 
 /** A change as the services take it: an empty value removes a key. */
 export function toServicePatch(patch: Record<string, string | null> | null | undefined): Record<string, string> {

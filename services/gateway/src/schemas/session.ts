@@ -47,6 +47,23 @@ export type RepositoryInput = z.infer<typeof repository>;
 const MAX_RESOURCES = 100;
 const MAX_VAULTS = 50;
 
+const cost = z.object({
+  amount: z.string().regex(/^[1-9]\d{0,11}$/, "must be a whole number of US cents above 0, as a string"),
+  currency: z.literal("USD", { error: "must be USD" }),
+});
+
+/** The public budget; `max_tokens`, all tokens together, is an extension. At least one of the two bounds. */
+const budget = z
+  .object({
+    type: z.literal("limit", { error: "must be limit" }),
+    max_list_cost: cost.optional(),
+    max_tokens: z.int("must be a whole number").min(1, "must be at least 1").optional(),
+  })
+  .refine((value) => value.max_list_cost !== undefined || value.max_tokens !== undefined, {
+    path: ["max_list_cost"],
+    message: "is required (or max_tokens, an extension)",
+  });
+
 /** Body of sessions.create. */
 export const sessionCreate = z.object({
   agent: agentReference,
@@ -64,7 +81,7 @@ export const sessionCreate = z.object({
     .nullish(),
   vault_ids: z.array(id).max(MAX_VAULTS, `must have at most ${MAX_VAULTS} vaults`).nullish(),
   initial_events: initialEvents.nullish(),
-  budget: notServed("budgets are"),
+  budget: budget.nullish(),
 });
 
 /** Body of sessions.update. */
@@ -72,7 +89,7 @@ export const sessionUpdate = z.object({
   title: text(0, 256).nullish(),
   metadata: metadataPatch.nullish(),
   agent: notServed("changing the agent of a session is"),
-  budget: notServed("budgets are"),
+  budget: budget.nullable().optional(),
   vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }).optional(),
 });
 

@@ -50,6 +50,7 @@ export async function startGatewayHarness(limits: Partial<Limits> = {}): Promise
     sessionStoreAddress: backend.address,
     vaultProxyAddress: backend.address,
     sandboxManagerAddress: backend.address,
+    harnessAddress: backend.address,
     limits: { ...defaultLimits, callMs: 5000, ...limits },
   };
   const lines: string[] = [];

@@ -3,29 +3,38 @@ import { AppError, type MethodHandler, newId } from "@manyhands/kit";
 import { EventSchema, type SessionService } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import { sessionToWire } from "../log/header-wire.ts";
-import { appendContext, checkSessionId, checkTitleAndMetadata, checkWorkspace, rules } from "./request-rules.ts";
+import {
+  appendContext,
+  checkSessionId,
+  checkTitleAndMetadata,
+  checkWorkspace,
+  parseJson,
+  rules,
+} from "./request-rules.ts";
 
 const maxPairs = 16;
 const maxRemoved = 100;
 
-/** Changes title and metadata and takes resources away, by `session.updated`; a change of nothing writes nothing. */
+/** Changes title, metadata and budget and takes resources away, by `session.updated`; a change of nothing writes nothing. */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.updateSession> {
   return async (request, context) => {
-    const { workspaceId, sessionId, title, metadata, removeResourceIds } = request;
+    const { workspaceId, sessionId, title, metadata, removeResourceIds, budgetJson } = request;
     const rule = rules();
     checkWorkspace(rule, workspaceId, false);
     checkSessionId(rule, sessionId);
     checkTitleAndMetadata(rule, title ?? "", metadata, true);
     rule.check(removeResourceIds.length <= maxRemoved, "remove_resource_ids", `must be at most ${maxRemoved} ids`);
     rule.done();
+    if (budgetJson !== undefined) parseJson("budget_json", budgetJson);
     const hot = await deps.cache.current(sessionId);
     const before = hot.header;
     if (before?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
     const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
     const removed = removeResourceIds.filter((id) => before.resources.some((resource) => resource.id === id));
-    if ((title === undefined || title === before.title) && changed.length === 0 && removed.length === 0) {
+    const isTitleKept = title === undefined || title === before.title;
+    if (isTitleKept && changed.length === 0 && removed.length === 0 && budgetJson === undefined) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -37,6 +46,7 @@ export function updateSession(
           metadata: Object.fromEntries(changed),
           removedResourceIds: removed,
           ...(title === undefined ? {} : { title }),
+          ...(budgetJson === undefined ? {} : { budgetJson }),
         },
       },
     });
