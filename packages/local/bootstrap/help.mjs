@@ -67,6 +67,17 @@ export const commands = {
   --from S               the first one (default 1)
   --trace                print what happens, step by step
   --json                 one JSON object instead of a table`,
+  attacks: `npm run --silent attacks -- [--json] [--runtimes LIST] [--only TEXT] [--fast]
+
+  Attacks hands of every kind from inside, each attack with a control that must work where the defence is off. As root
+  with apt it installs what is missing (gVisor is registered with the engine until the end). The exit code is 1 unless
+  every attack is contained.
+
+  --runtimes LIST        of runc,runsc,bubblewrap,virtual (default: all)
+  --only TEXT            only attacks whose name contains this
+  --fast                 the selection that the tests run
+  --no-install           install nothing
+  --json                 one JSON object instead of a table`,
   verify: `npm run verify [-- options] [filters]      what continuous integration runs: checks, unit, int, e2e
 
   --only checks|unit|int|e2e   only this part; filters are passed to vitest`,

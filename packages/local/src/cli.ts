@@ -9,6 +9,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<num
   durability: async (args) => (await import("./commands/durability.ts")).durability(args),
   hands: async (args) => (await import("./commands/hands.ts")).hands(args),
   storm: async (args) => (await import("./commands/storm.ts")).storm(args),
+  attacks: async (args) => (await import("./commands/attacks.ts")).attacks(args),
   simulate: async (args) => (await import("./commands/simulate.ts")).simulate(args),
   replay: async (args) => (await import("./commands/replay.ts")).replay(args),
   demo: async (args) => (await import("./commands/demo.ts")).demo(args),
