@@ -34,6 +34,14 @@ describe("npm run demo", () => {
     expect(stdout).toMatch(/each operation ran once \(\d+ operations; dispatched twice 0, without result 0/);
   });
 
+  it("survives the same in bubblewrap hands, and pushes the fix", async () => {
+    const { code, stdout, stderr } = await runCommand(["demo", "--kill", "--hands", "bubblewrap"], timeoutMs);
+    expect(code, `${stdout}\n${stderr}`).toBe(0);
+    expect(stdout).toContain("killed with SIGKILL   harness, then sandbox");
+    expect(stdout).toContain("credential seen by sandbox: no");
+    expect(stdout).toContain("1 commit pushed to main");
+  });
+
   it("survives the same with virtual hands", async () => {
     const { code, stdout, stderr } = await runCommand(["demo", "--kill", "--hands", "virtual"], timeoutMs);
     expect(code, `${stdout}\n${stderr}`).toBe(0);
@@ -43,6 +51,6 @@ describe("npm run demo", () => {
   it("names a wrong option", async () => {
     const { code, stderr } = await runCommand(["demo", "--hands", "gloves"], 30_000);
     expect(code).toBe(1);
-    expect(stderr).toContain("--hands is docker or virtual");
+    expect(stderr).toContain("--hands is one of docker, bubblewrap, virtual");
   });
 });

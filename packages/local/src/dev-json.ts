@@ -19,8 +19,10 @@ const schema = z.object({
   model_proxy_url: z.string(),
   model_why: z.string(),
   /** The driver that makes hands. */
-  hands: z.enum(["docker", "virtual"]),
+  hands: z.enum(["docker", "bubblewrap", "virtual"]),
   hands_why: z.string(),
+  /** Where bubblewrap hands live; empty with other drivers. */
+  hands_dir: z.string().default(""),
   data_dir: z.string(),
   pid: z.number(),
   pid_start: z.string(),

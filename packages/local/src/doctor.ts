@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findAptArchive } from "./apt-download.ts";
+import { findBubblewrap } from "./bubblewrap.ts";
 import { readDevJson } from "./dev-json.ts";
 import { findDockerEngine } from "./docker-engine.ts";
 import { findHandImage, handImage } from "./hand-image.ts";
@@ -20,6 +21,7 @@ export async function inspectMachine(): Promise<string> {
     ),
     finding("nats-server", natsFinding()),
     finding("docker", dockerFinding()),
+    finding("bubblewrap", bubblewrapFinding()),
     finding("compiler", compilerFinding()),
     finding("git", versionOf("git")),
     finding("packages", Promise.resolve(packagesFinding())),
@@ -41,7 +43,7 @@ async function natsFinding(): Promise<string> {
 
 async function dockerFinding(): Promise<string> {
   const engine = await findDockerEngine();
-  if (!engine.answers) return `missing: ${engine.reason}; hands will be virtual`;
+  if (!engine.answers) return `missing: ${engine.reason}; hands will be bubblewrap's where it works, else virtual`;
   const image = await findHandImage(engine.docker);
   const about =
     image === undefined
@@ -50,12 +52,17 @@ async function dockerFinding(): Promise<string> {
   return `${engine.version} at ${engine.socket}; ${about}`;
 }
 
+async function bubblewrapFinding(): Promise<string> {
+  const found = await findBubblewrap();
+  return found.works ? `${found.version}; makes hands when no Docker Engine answers` : `missing: ${found.reason}`;
+}
+
 async function compilerFinding(): Promise<string> {
   for (const compiler of ["cc", "gcc", "clang"]) {
     const { code, output } = await runCommand({ command: compiler, args: ["--version"], timeoutMs: 5_000 });
     if (code === 0) return output.split("\n")[0] ?? compiler;
   }
-  return "missing: Docker hands need a C compiler for their agent";
+  return "missing: docker and bubblewrap hands need a C compiler for their agent";
 }
 
 async function versionOf(command: string): Promise<string> {

@@ -50,10 +50,12 @@ export async function gvisorForAttacks(
 async function register(docker: Docker, image: string, path: string, progress: Progress): Promise<Gvisor> {
   const before = existsSync(DAEMON_JSON) ? readFileSync(DAEMON_JSON, "utf8") : undefined;
   const restore = async () => {
-    if (before === undefined) rmSync(DAEMON_JSON, { force: true });
-    else writeFileSync(DAEMON_JSON, before);
+    // Without a list of runtimes the engine keeps the one it has, so an empty one is shown to it first.
+    writeFileSync(DAEMON_JSON, withoutRuntime(before));
     reload();
     await eventuallyKnows(docker, false);
+    if (before === undefined) rmSync(DAEMON_JSON, { force: true });
+    else writeFileSync(DAEMON_JSON, before);
   };
   let failure = "";
   for (const platform of PLATFORMS) {
@@ -77,6 +79,12 @@ function withRuntime(before: string | undefined, path: string, runtimeArgs: read
     throw new SetupError(`${DAEMON_JSON} is not an object`, { advice: "" });
   const known = "runtimes" in settings && typeof settings.runtimes === "object" ? settings.runtimes : {};
   return `${JSON.stringify({ ...settings, runtimes: { ...known, [RUNTIME]: { path, runtimeArgs } } }, null, 2)}\n`;
+}
+
+function withoutRuntime(before: string | undefined): string {
+  const settings: unknown = before === undefined ? {} : JSON.parse(before);
+  if (typeof settings !== "object" || settings === null) return '{"runtimes":{}}';
+  return JSON.stringify({ runtimes: {}, ...settings });
 }
 
 function reload(): void {

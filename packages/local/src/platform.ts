@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LockAttempt, tryLock } from "../bootstrap/lock.mjs";
+import { removeBubblewrapHands } from "./bubblewrap-hands.ts";
 import { type DevJson, writeDevJson } from "./dev-json.ts";
 import { ensureDevSecrets } from "./dev-secrets.ts";
 import { listHandIds, removeHandContainers } from "./hand-containers.ts";
@@ -94,6 +95,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
     try {
       await supervisor.stop();
       if (plan?.hands.driver === "docker") await removeHandContainers(plan.hands.socket, handIds);
+      if (plan?.hands.driver === "bubblewrap") await removeBubblewrapHands(plan.hands.stateDir);
     } finally {
       forgetPlatform();
       rmSync(paths.devJson, { force: true });
@@ -148,7 +150,7 @@ async function makePlan(options: PlatformOptions, paths: Paths, progress: Progre
   };
   const [nats, hands, ports] = await Promise.all([
     ensureNatsServer(progress),
-    chooseHands(options.handDriver, process.env, progress),
+    chooseHands(options.handDriver, process.env, progress, paths.state),
     choosePorts(paths.ports, portNames(replicas)),
   ]);
   const model = modelOf(options);
@@ -229,6 +231,7 @@ function factsOf(plan: Plan, model: ModelChoice, apiKey: string): Omit<DevJson, 
     model_why: model.why,
     hands: plan.hands.driver,
     hands_why: plan.hands.why,
+    hands_dir: plan.hands.driver === "bubblewrap" ? plan.hands.stateDir : "",
     data_dir: plan.paths.data,
   };
 }

@@ -185,6 +185,8 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
 
 function handEnv(hands: HandsChoice): Record<string, string> {
   if (hands.driver === "virtual") return { MH_HAND_DRIVER: "virtual" };
+  if (hands.driver === "bubblewrap")
+    return { MH_HAND_DRIVER: "bubblewrap", MH_HAND_AGENT: hands.agent, MH_HAND_STATE_DIR: hands.stateDir };
   return {
     MH_HAND_DRIVER: "docker",
     MH_HAND_IMAGE: hands.image,

@@ -8,10 +8,12 @@ import { openTarget, type Target, type TargetHand } from "../target.ts";
 
 const ROOT = [...EVERYTHING, "--network", "none"];
 
+const FAST = ["memory of the agent", "kill of the agent", "journal of the agent"];
+
 function inside(name: string, attack: readonly string[], control: readonly string[] = attack): Probe {
   return {
     name,
-    fast: true,
+    fast: FAST.includes(name),
     attack: (target) => stillObeys(target.attacker, () => target.attacker.python(attack)),
     control: () => undefended([...ROOT, "--tmpfs", "/.manyhands/journal", "--tmpfs", "/.manyhands/run"], control),
   };
@@ -37,7 +39,6 @@ export const agentProbes: readonly Probe[] = [
   inside("scripts of the next commands", ["scripts"]),
   {
     name: "forged agent messages in output",
-    fast: true,
     async attack({ attacker }) {
       const { result, content } = await attacker.bash(
         "python3 -B /home/hand/inside.py forge; exit_with() { return 3; }; exit_with",

@@ -65,7 +65,6 @@ export const fileProbes: readonly Probe[] = [
   },
   {
     name: "symbolic link to a file of the host",
-    fast: true,
     on: ["runc", "runsc", "bubblewrap", "virtual"],
     attack: ({ attacker }) =>
       withHostFile(async (path, canary) => {

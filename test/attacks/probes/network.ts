@@ -56,7 +56,6 @@ async function withResolver(work: (token: string, targets: readonly string[]) =>
 export const networkProbes: readonly Probe[] = [
   {
     name: "network interfaces",
-    fast: true,
     attack: (target) => target.attacker.python(["interfaces"]),
     control: () => undefended(["--network", "bridge"], ["interfaces"]),
   },
@@ -73,7 +72,6 @@ export const networkProbes: readonly Probe[] = [
   },
   {
     name: "metadata addresses",
-    fast: true,
     attack: ({ attacker }) => attacker.python(["metadata"]),
     control: () => undefended([...EVERYTHING, "--network", "none"], ["metadata", "own"]),
   },

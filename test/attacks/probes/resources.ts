@@ -28,7 +28,7 @@ function exhaust(name: string, attack: readonly string[], more: Partial<Probe> =
 
 /** What a hand could take from its neighbours and its host. */
 export const resourceProbes: readonly Probe[] = [
-  exhaust("open files", ["files", "10000"], { fast: true }),
+  exhaust("open files", ["files", "10000"]),
   exhaust("raise of its own limits", ["raise_limits"], { exhausts: false }),
   exhaust("fork bomb", ["processes", MORE_PROCESSES], { fast: true }),
   exhaust("thread bomb", ["threads", MORE_PROCESSES]),
@@ -57,7 +57,6 @@ export const resourceProbes: readonly Probe[] = [
   exhaust("memory files (memfd)", ["memory_files", MORE_MIB]),
   {
     name: "output flood",
-    fast: true,
     exhausts: true,
     attack: ({ attacker }) => flood(attacker),
     control: floodedLog,

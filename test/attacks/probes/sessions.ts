@@ -10,7 +10,6 @@ const newToken = () => `trace${randomBytes(6).toString("hex")}`;
 export const sessionProbes: readonly Probe[] = [
   {
     name: "traces for a neighbour",
-    fast: true,
     async attack({ attacker, neighbour }) {
       const token = newToken();
       await attacker.bash(

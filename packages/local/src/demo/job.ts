@@ -1,6 +1,7 @@
 import type Anthropic from "@anthropic-ai/sdk";
 import { demoRepository } from "@manyhands/demo-model";
 import type { GitServer } from "@manyhands/testkit";
+import type { HandDriver } from "../hands-choice.ts";
 
 /** Name of the repository on the demo's git server. */
 export const repositoryName = "acme/calculator";
@@ -17,7 +18,7 @@ export interface DemoJob {
 /** Makes agent, environment and session with the unchanged official client. */
 export async function createJob(
   client: Anthropic,
-  options: { git: GitServer; token: string; hands: "docker" | "virtual"; name: string },
+  options: { git: GitServer; token: string; hands: HandDriver; name: string },
 ): Promise<DemoJob> {
   const model = process.env.MANYHANDS_DEMO_MODEL ?? "claude-sonnet-5-5";
   const agent = await client.beta.agents.create({
@@ -37,7 +38,7 @@ export async function createJob(
     title: "Fix the failing test",
     resources: [{ type: "github_repository", url, authorization_token: options.token }],
   });
-  return { sessionId: session.id, task: options.hands === "docker" ? gitTask(url) : virtualTask() };
+  return { sessionId: session.id, task: options.hands === "virtual" ? virtualTask() : gitTask(url) };
 }
 
 function gitTask(url: string): string {

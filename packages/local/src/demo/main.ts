@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import Anthropic from "@anthropic-ai/sdk";
 import { type GitServer, startGitServer } from "@manyhands/testkit";
 import { SetupError } from "../setup-error.ts";
+import { killBubblewrap } from "./bubblewrap-of-session.ts";
 import { followTurn, type Turn } from "./follow.ts";
 import { killContainers } from "./hands-of-session.ts";
 import { createJob, type DemoJob, repositoryFiles } from "./job.ts";
@@ -53,7 +54,11 @@ function plannedKills(target: DemoTarget, job: DemoJob): Kill[] {
   }
   const killSandbox = async () => {
     if (target.hands === "virtual") return killManagers();
-    if ((await killContainers(job.sessionId)) === 0) throw new SetupError("no container to kill", { advice: "" });
+    const killed =
+      target.hands === "bubblewrap"
+        ? killBubblewrap(target.handsDir, job.sessionId)
+        : await killContainers(job.sessionId);
+    if (killed === 0) throw new SetupError("no sandbox to kill", { advice: "" });
   };
   return [
     { victim: "harness", atToolUse: 2, run: killHarness },
@@ -77,8 +82,8 @@ async function runChecks({ client, target, git, token, job, turn, killer }: Fini
     { what: "the turn ended by itself", ok: turn.stopReason === "end_turn", detail: turn.stopReason },
     checkOperations(log),
   ];
-  if (target.hands === "docker") {
-    checks.push(await checkPushed(git), await checkCredential(job.sessionId, token, log));
+  if (target.hands !== "virtual") {
+    checks.push(await checkPushed(git), await checkCredential(job.sessionId, token, log, target.handsDir));
   } else {
     const seen = JSON.stringify(log).includes(token);
     const detail = "virtual hands have no process or file of the host; the log was searched";

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { type HandDriver, handDrivers } from "../hands-choice.ts";
 import { SetupError } from "../setup-error.ts";
 
 /** What `npm run demo` was asked to do. */
@@ -9,7 +10,7 @@ export interface DemoOptions {
   readonly remote?: { readonly url: string; readonly apiKey: string };
   /** Address under which the platform reaches the demo's git server; it listens there too. */
   readonly gitHost: string;
-  readonly hands?: "docker" | "virtual";
+  readonly hands?: HandDriver;
   readonly harness: number;
   readonly sandboxManager: number;
   /** Ends the demo when the job has not come to an end. */
@@ -37,12 +38,13 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions | "help" 
   if (values.help) return "help";
   const { url, "api-key": apiKey, hands } = values;
   if ((url === undefined) !== (apiKey === undefined)) throw wrong("--url and --api-key go together");
-  if (hands !== undefined && hands !== "docker" && hands !== "virtual") throw wrong("--hands is docker or virtual");
+  const driver = handDrivers.find((known) => known === hands);
+  if (hands !== undefined && driver === undefined) throw wrong(`--hands is one of ${handDrivers.join(", ")}`);
   return {
     kill: values.kill,
     ...(url === undefined || apiKey === undefined ? {} : { remote: { url, apiKey } }),
     gitHost: values["git-host"],
-    ...(hands === undefined ? {} : { hands }),
+    ...(driver === undefined ? {} : { hands: driver }),
     harness: wholeNumber("--harness", values.harness, 16),
     sandboxManager: wholeNumber("--sandbox-manager", values["sandbox-manager"], 16),
     timeoutMs: wholeNumber("--timeout", values.timeout, 3600) * 1000,

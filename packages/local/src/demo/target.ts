@@ -1,4 +1,5 @@
 import { readDevJson } from "../dev-json.ts";
+import type { HandDriver } from "../hands-choice.ts";
 import { checkoutPaths } from "../paths.ts";
 import { type Platform, startPlatform } from "../platform.ts";
 import { stderrProgress } from "../progress.ts";
@@ -10,7 +11,9 @@ export interface DemoTarget {
   readonly url: string;
   readonly apiKey: string;
   /** What the session's hands will be. */
-  readonly hands: "docker" | "virtual";
+  readonly hands: HandDriver;
+  /** Where its bubblewrap hands live; empty with other drivers. */
+  readonly handsDir: string;
   /** One line for people. */
   readonly description: string;
   /** SIGKILLs every harness process; undefined when this demo does not own them. */
@@ -28,15 +31,15 @@ export async function findTarget(options: DemoOptions): Promise<DemoTarget> {
   if (options.remote !== undefined) return remoteTarget(options.remote);
   const running = readDevJson(checkoutPaths.devJson);
   if (running !== undefined && !options.kill && options.hands === undefined) {
-    const { gateway_url: url, api_key: apiKey, hands, model } = running;
+    const { gateway_url: url, api_key: apiKey, hands, hands_dir: handsDir, model } = running;
     const description = `the platform of this checkout (hands: ${hands}, model: ${model})`;
-    return { url, apiKey, hands, description, stop: nothingToStop };
+    return { url, apiKey, hands, handsDir, description, stop: nothingToStop };
   }
   return startedTarget(options);
 }
 
 function remoteTarget(remote: NonNullable<DemoOptions["remote"]>): DemoTarget {
-  return { ...remote, hands: "docker", description: `the API at ${remote.url}`, stop: nothingToStop };
+  return { ...remote, hands: "docker", handsDir: "", description: `the API at ${remote.url}`, stop: nothingToStop };
 }
 
 async function startedTarget(options: DemoOptions): Promise<DemoTarget> {
@@ -46,12 +49,13 @@ async function startedTarget(options: DemoOptions): Promise<DemoTarget> {
     ...(options.hands === undefined ? {} : { handDriver: options.hands }),
     progress: stderrProgress,
   });
-  const { gateway_url: url, api_key: apiKey, hands, model } = platform.devJson;
+  const { gateway_url: url, api_key: apiKey, hands, hands_dir: handsDir, model } = platform.devJson;
   const counts = `${options.harness} harness, ${options.sandboxManager} sandbox-manager`;
   return {
     url,
     apiKey,
     hands,
+    handsDir,
     description: `a platform of its own (hands: ${hands}, model: ${model}, ${counts})`,
     killHarness: () => killAll(platform, "harness"),
     killManagers: () => killAll(platform, "sandbox-manager"),

@@ -1,7 +1,8 @@
 import type Anthropic from "@anthropic-ai/sdk";
 import { FIX_COMMIT_SUBJECT } from "@manyhands/demo-model";
 import type { GitServer } from "@manyhands/testkit";
-import { containersOfSession, sweepContainer } from "./hands-of-session.ts";
+import { sweepBubblewrap } from "./bubblewrap-of-session.ts";
+import { containersOfSession, type Sweep, sweepContainer } from "./hands-of-session.ts";
 import { repositoryName } from "./job.ts";
 
 /** One thing that must be true after the job. */
@@ -94,15 +95,25 @@ export async function checkPushed(git: GitServer): Promise<Check> {
 }
 
 /** The token is neither in the session's hands nor in its log. */
-export async function checkCredential(sessionId: string, token: string, log: readonly LogEvent[]): Promise<Check> {
-  const containers = await containersOfSession(sessionId);
-  const sweeps = await Promise.all(containers.map((id) => sweepContainer(id, token)));
+export async function checkCredential(
+  sessionId: string,
+  token: string,
+  log: readonly LogEvent[],
+  handsDir: string,
+): Promise<Check> {
+  const sweeps =
+    handsDir === "" ? await sweepContainers(sessionId, token) : sweepBubblewrap(handsDir, sessionId, token);
   const bytes = sweeps.reduce((sum, sweep) => sum + sweep.bytes, 0);
   const inLog = JSON.stringify(log).includes(token);
   const seen = inLog || sweeps.some((sweep) => sweep.found);
   return {
     what: `credential seen by sandbox: ${seen ? "YES" : "no"}`,
-    ok: !seen && containers.length > 0,
-    detail: `${bytes} bytes of environment, command lines and files in ${containers.length} container(s), and the log`,
+    ok: !seen && sweeps.length > 0,
+    detail: `${bytes} bytes of environment, command lines and files in ${sweeps.length} sandbox(es), and the log`,
   };
+}
+
+async function sweepContainers(sessionId: string, token: string): Promise<Sweep[]> {
+  const containers = await containersOfSession(sessionId);
+  return Promise.all(containers.map((id) => sweepContainer(id, token)));
 }

@@ -5,11 +5,13 @@
  *   <root>/etc/       the few files of /etc that are the same in every hand
  *   <root>/hands/<platform>/<hand>/{hand.json, keeper, socket, journal/, log}
  */
+import { createHash } from "node:crypto";
 import { chmod, chown, copyFile, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 
 /** A unix socket's path must fit in `sun_path`. */
 const MAX_SOCKET_PATH = 107;
+const PLATFORM_DIGITS = 16;
 const PASSWD = "root:x:0:0:root:/:/usr/sbin/nologin\nhand:x:65532:65532:hand:/home/hand:/bin/sh\n";
 const ETC = {
   passwd: PASSWD,
@@ -48,7 +50,7 @@ export async function openFolders(root: string, platform: string, agentPath: str
     throw new Error(`${root} must be a folder of this user that nobody else can write to`);
   }
   await chmod(root, 0o711); // hands run under numbers of their own, and must reach the agent by its name
-  const hands = join(root, "hands", platform);
+  const hands = join(root, "hands", short(platform));
   if (join(hands, "hand_".padEnd(40, "x"), "socket").length > MAX_SOCKET_PATH) {
     throw new Error(`${root} is too long a path for a socket (MH_HAND_STATE_DIR)`);
   }
@@ -69,6 +71,11 @@ export async function openFolders(root: string, platform: string, agentPath: str
       return (await Promise.all(notes)).filter((note) => note !== undefined);
     },
   };
+}
+
+/** A platform's name may be as long as it likes; a socket's path may not. */
+function short(platform: string): string {
+  return createHash("sha256").update(platform).digest("hex").slice(0, PLATFORM_DIGITS);
 }
 
 /** Written beside its place and renamed: two managers that start at once never see half a file. */
