@@ -15,6 +15,7 @@ import {
 import { type Clock, type ReadyCheck, type Shell, systemClock } from "@manyhands/kit";
 import type { Delta } from "@manyhands/protocol";
 import { type Blobs, createBlobs } from "./blobs/blobs.ts";
+import { reapCarriers } from "./carry/reap-carriers.ts";
 import type { Config } from "./config.ts";
 import { createRecall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
@@ -121,6 +122,9 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   });
   lifecycle.onStop("recall", () => recall.settled());
   const blobs = createBlobs(side);
+  const reap = { index: following, store, side, clock, logger: logger.child({ part: "carriers" }) };
+  const reaping = reapCarriers(reap, lifecycle.signal);
+  lifecycle.onStop("carriers", () => reaping);
   let lastStored = 0;
   const marked = mark.keep(() => Math.max(lastStored, following.sequence()), lifecycle.signal);
   lifecycle.onStop("log mark", marked);

@@ -15,7 +15,7 @@ export interface IndexEntry {
 }
 
 /** Says which code understands a snapshot. */
-export const indexVersion = `1.${sessionHeaderVersion}`;
+export const indexVersion = `2.${sessionHeaderVersion}`;
 
 const deflate = promisify(deflateRaw);
 const inflate = promisify(inflateRaw);

@@ -12,6 +12,7 @@ import type { EventStore, LogFollower, StoredFrame } from "../store/event-store.
 import { sharedBelow } from "../store/shared-history.ts";
 import type { IndexEntry } from "./index-snapshot.ts";
 import { createIntern } from "./intern.ts";
+import { createOpenCarriers } from "./open-carriers.ts";
 import { insertSession, type ListedSession, removeSession } from "./session-list.ts";
 
 /** One session in a list. */
@@ -45,6 +46,10 @@ export interface SessionIndex {
   readonly begunAt: number;
   /** Number of sessions. */
   size(): number;
+  /** Carriers that no session has been seen to share. */
+  openCarriers(): readonly string[];
+  /** The carrier was removed. */
+  forgetCarrier(carrierId: string): void;
   /** Ends following. */
   stop(): Promise<void>;
 }
@@ -73,6 +78,7 @@ export async function createSessionIndex(
   const entries = new Map<string, Entry>();
   const workspaces = new Map<string, Entry[]>();
   const active = new Map<string, Entry>();
+  const carriers = createOpenCarriers();
   const internJson = createIntern<JsonObject>();
   const waiting = new Set<{ sequence: number; resolve: () => void }>();
   const caughtUp = Promise.withResolvers<void>();
@@ -92,7 +98,7 @@ export async function createSessionIndex(
   });
 
   const take = (stored: StoredFrame) => {
-    if (!isId("session", stored.sessionId)) return; // the carrier of an imported session
+    if (!isId("session", stored.sessionId)) return carriers.seen(stored.sessionId);
     const entry = entries.get(stored.sessionId);
     const expected = entry === undefined ? 0 : entry.nextFrame - entry.shared;
     if (stored.frame < expected) return; // delivered twice after a reconnect
@@ -130,10 +136,14 @@ export async function createSessionIndex(
     workspaces.set(workspaceId, list);
     insertSession(list, entry);
     entries.set(entry.sessionId, entry);
+    carriers.begun(entry.header);
     noteWork(entry);
   };
 
-  for (const { header, ...entry } of start.entries) enter({ ...entry, header: compacted(header) });
+  for (const { header, ...entry } of start.entries) {
+    if (isId("session", entry.sessionId)) enter({ ...entry, header: compacted(header) });
+    else carriers.seen(entry.sessionId);
+  }
 
   const onFrame = (stored: StoredFrame) => {
     try {
@@ -191,7 +201,12 @@ export async function createSessionIndex(
     },
     reached: (sequence, timeoutMs) => reached(waiting, () => last, sequence, timeoutMs),
     caughtUp: () => isCaughtUp,
-    entries: () => entries.values(),
+    *entries() {
+      yield* entries.values();
+      yield* carriers.entries();
+    },
+    openCarriers: () => carriers.list(),
+    forgetCarrier: (carrierId) => carriers.forget(carrierId),
     sequence: () => last,
     begunAt: start.sequence,
     size: () => entries.size,

@@ -1,8 +1,9 @@
 import { isId } from "@manyhands/core";
-import { AppError, type MethodHandler, newId } from "@manyhands/kit";
+import { AppError, idTimeMs, type MethodHandler, newId } from "@manyhands/kit";
 import type { ImportSessionRequest, SessionService } from "@manyhands/protocol";
 import { buildFirstFrame } from "../carry/first-frame.ts";
 import { type Imported, importFrames, purgeCarrier } from "../carry/import-frames.ts";
+import { maxImportMs } from "../carry/reap-carriers.ts";
 import type { Deps } from "../deps.ts";
 import { idReused } from "../log/errors.ts";
 import { sessionToWire } from "../log/header-wire.ts";
@@ -25,6 +26,7 @@ export function importSession(deps: ImportDeps): MethodHandler<typeof SessionSer
       throw idReused("session_id", first.sessionId);
     const imported = await importFrames(deps, chunksFrom(first, pieces), context.signal);
     try {
+      checkInTime(imported, deps.clock.nowMs());
       const sessionId = await chooseId(deps, first.sessionId, imported);
       const built = firstFrame(sessionId, first.workspaceId, imported, deps.clock.nowMs());
       const bounds = appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs);
@@ -45,6 +47,12 @@ async function* chunksFrom(
 ): AsyncGenerator<Uint8Array> {
   yield first.chunk;
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value.chunk;
+}
+
+/** Later, what it carried may be taken for something left behind. */
+function checkInTime({ carrierId }: Imported, nowMs: number): void {
+  if (nowMs - (idTimeMs(carrierId) ?? 0) <= maxImportMs) return;
+  throw AppError.deadline(`an import must be done within ${maxImportMs / 60_000} minutes`);
 }
 
 /** The id asked for, else the one in the file when it is free, else a new one. */
