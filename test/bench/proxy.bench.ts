@@ -5,7 +5,9 @@
 import { execFile } from "node:child_process";
 import { rm } from "node:fs/promises";
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { connect, type Socket } from "node:net";
 import path from "node:path";
+import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import type { BenchReport } from "@manyhands/local";
 import { DOWNLOAD_BYTES, type ProxyRig, startProxyRig } from "./support/proxy-rig.ts";
@@ -38,17 +40,20 @@ export default async function proxy({ rounds }: { rounds: number }): Promise<Ben
     for (const [name, limit, via, direct] of latencies) {
       add(name, await interleaved(rounds * perRound, warmUps, via, direct), limit);
     }
-    const download = await interleaved(rounds, 1, bodies.downloadVia, bodies.downloadDirect);
-    const perSecond = (ms: number) => DOWNLOAD_BYTES / MB / (ms / 1000);
-    rows.push(
-      rateRow(
+    const downloads = [
+      [
         "egress_throughput",
-        "MB/s",
-        download.ours.map(perSecond),
-        download.floor.map(perSecond),
-        "100 MB through a tunnel; wanted: at least 0.7x",
-      ),
-    );
+        "100 MB by HTTPS through a tunnel; wanted: at least 0.7x",
+        bodies.secureVia,
+        bodies.secureDirect,
+      ],
+      ["egress_throughput_plain", "the same without TLS", bodies.downloadVia, bodies.downloadDirect],
+    ] as const;
+    const perSecond = (ms: number) => DOWNLOAD_BYTES / MB / (ms / 1000);
+    for (const [name, note, via, direct] of downloads) {
+      const { ours, floor } = await interleaved(rounds, 1, via, direct);
+      rows.push(rateRow(name, "MB/s", ours.map(perSecond), floor.map(perSecond), note));
+    }
     const clones = await interleaved(rounds, 1, cloneBy(rig, "via"), cloneBy(rig, "direct"));
     rows.push(timeRow("git_clone", clones.ours, clones.floor, "50 MB in 50 files; wanted: at most 1.2x"));
     bodies.close();
@@ -93,6 +98,8 @@ class Client {
   readonly egressDirect = () => timed(() => finished(this.ask(new URL(this.rig.upstream).host, "/small")));
   readonly tunnelVia = () => timed(() => this.throughTunnel("/small"));
   readonly tunnelDirect = () => timed(() => finished(this.fresh("/small")));
+  readonly secureVia = () => timed(async () => this.secureDownload(await this.tunnelTo(this.rig.secureUpstream)));
+  readonly secureDirect = () => timed(() => this.secureDownload(connectTo(this.rig.secureUpstream)));
   readonly downloadVia = () => timed(() => this.throughTunnel("/download"));
   readonly downloadDirect = () => timed(() => finished(this.fresh("/download")));
 
@@ -148,16 +155,34 @@ class Client {
 
   private async throughTunnel(target: string): Promise<void> {
     const { host } = new URL(this.rig.upstream);
-    const [proxyHost = "", proxyPort = ""] = this.rig.egress.split(":");
+    const socket = await this.tunnelTo(host);
+    const headers = { host, connection: "close" };
+    const outgoing = httpRequest({ createConnection: () => socket, path: target, headers });
+    const answered = answerOf(outgoing);
+    outgoing.end();
+    await finished(answered);
+  }
+
+  private async secureDownload(socket: Socket): Promise<void> {
+    const secure = connectTls({ socket, servername: "localhost", ca: [this.rig.upstreamCa] });
+    const headers = { host: this.rig.secureUpstream, connection: "close" };
+    const outgoing = httpRequest({ createConnection: () => secure, path: "/download", headers });
+    const answered = answerOf(outgoing);
+    outgoing.end();
+    await finished(answered);
+  }
+
+  private tunnelTo(target: string): Promise<Socket> {
+    const [host = "", port = ""] = this.rig.egress.split(":");
     const connecting = httpRequest({
       agent: false,
-      host: proxyHost,
-      port: Number(proxyPort),
+      host,
+      port: Number(port),
       method: "CONNECT",
-      path: host,
+      path: target,
       headers: { "proxy-authorization": `Bearer ${this.rig.token}` },
     });
-    const socket = await new Promise<import("node:net").Socket>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       connecting.once("connect", (answer, tunnel) => {
         if (answer.statusCode === 200) resolve(tunnel);
         else reject(new Error(`the proxy answered ${answer.statusCode}`));
@@ -165,15 +190,12 @@ class Client {
       connecting.once("error", reject);
       connecting.end();
     });
-    const outgoing = httpRequest({
-      createConnection: () => socket,
-      path: target,
-      headers: { host, connection: "close" },
-    });
-    const answered = answerOf(outgoing);
-    outgoing.end();
-    await finished(answered);
   }
+}
+
+function connectTo(address: string): Socket {
+  const [, port = ""] = address.split(":");
+  return connect({ host: "127.0.0.1", port: Number(port) });
 }
 
 function answerOf(outgoing: ClientRequest): Promise<IncomingMessage> {

@@ -2,10 +2,14 @@
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import path from "node:path";
-import { createRpcClient } from "@manyhands/kit";
+import { createRpcClient, systemClock } from "@manyhands/kit";
 import { Audience, SessionService, VaultService } from "@manyhands/protocol";
 import { type GitServer, startGitServer, startNatsServer, tempDir } from "@manyhands/testkit";
+import { keyEncryptionKey } from "../../../services/vault-proxy/src/crypto/envelope.ts";
+import { loadCertificateAuthority } from "../../../services/vault-proxy/src/egress/certificate-authority.ts";
+import { memoryKv } from "../../../services/vault-proxy/src/store/memory-kv.ts";
 import { type GitInHand, gitInHand } from "../../../services/vault-proxy/src/testing/git-in-hand.ts";
 import { ServiceProcess } from "../../storm/service-process.ts";
 
@@ -16,6 +20,9 @@ export type ProxyRig = {
   readonly egress: string;
   /** Base URL of the upstream behind both: `/v1/messages`, `/small`, `/download`. */
   readonly upstream: string;
+  /** `host:port` of the same upstream behind TLS, and who signed its certificate. */
+  readonly secureUpstream: string;
+  readonly upstreamCa: string;
   /** A session token for everything. */
   readonly token: string;
   readonly git: GitServer;
@@ -49,6 +56,14 @@ export async function startProxyRig(): Promise<ProxyRig> {
       upstreamServer.closeAllConnections();
       upstreamServer.close();
     });
+    const authority = await loadCertificateAuthority(memoryKv(), keyEncryptionKey(randomBytes(32)), systemClock);
+    const certificate = await authority.certify({ host: "localhost", port: 443, address: false });
+    const secureServer = createTlsServer(certificate, answer);
+    const secureUpstream = `localhost:${await listen(secureServer)}`;
+    closers.push(() => {
+      secureServer.closeAllConnections();
+      secureServer.close();
+    });
     const gitToken = randomBytes(16).toString("hex");
     const git = await startGitServer({ repositories: { big: bigRepository() }, token: gitToken });
     closers.push(() => git.stop());
@@ -77,7 +92,8 @@ export async function startProxyRig(): Promise<ProxyRig> {
     const { model = "", egress = "", git: gitAddress = "" } = vault.addresses;
     const hand = await gitInHand(gitAddress, [git.url], token);
     closers.push(() => hand.stop());
-    return { model, egress, upstream, token, git, gitToken, hand, stop };
+    const upstreamCa = authority.pem;
+    return { model, egress, upstream, secureUpstream, upstreamCa, token, git, gitToken, hand, stop };
   } catch (error) {
     await stop();
     throw error;

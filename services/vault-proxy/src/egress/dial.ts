@@ -3,7 +3,7 @@
  * addresses is refused whole: that is what DNS rebinding looks like.
  */
 import { lookup } from "node:dns/promises";
-import { connect, type Socket } from "node:net";
+import { connect, type OnReadOpts, type Socket } from "node:net";
 import { isPublicAddress } from "./addresses.ts";
 import type { Target } from "./target.ts";
 
@@ -14,8 +14,8 @@ export type Resolve = (host: string) => Promise<readonly string[]>;
 export type Dialer = {
   /** The addresses a target may be dialled at. Rejects with DialRefused or DialFailed. */
   vet(target: Target): Promise<readonly string[]>;
-  /** A connection to the first vetted address that answers. */
-  dial(target: Target, signal: AbortSignal): Promise<Socket>;
+  /** A connection to the first vetted address that answers; `onread` takes its bytes in place of the stream. */
+  dial(target: Target, signal: AbortSignal, onread?: OnReadOpts): Promise<Socket>;
 };
 
 /** The target leads somewhere no hand may go. */
@@ -46,12 +46,12 @@ export function createDialer(mayBePrivate: (address: string) => boolean, resolve
   };
   return {
     vet,
-    async dial(target, signal) {
+    async dial(target, signal, onread) {
       const addresses = (await vet(target)).slice(0, MAX_ATTEMPTS);
       let failure: unknown;
       for (const address of addresses) {
         try {
-          return await connectTo(address, target.port, signal);
+          return await connectTo(address, target.port, signal, onread);
         } catch (error) {
           failure = error;
         }
@@ -81,10 +81,10 @@ async function withDeadline(answers: Promise<readonly string[]>, host: string): 
   }
 }
 
-function connectTo(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+function connectTo(host: string, port: number, signal: AbortSignal, onread?: OnReadOpts): Promise<Socket> {
   return new Promise((resolve, reject) => {
     // Half-open: each direction of a tunnel ends by itself, as the two ends themselves would see it.
-    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true });
+    const socket = connect({ host, port, noDelay: true, allowHalfOpen: true, ...(onread ? { onread } : {}) });
     const fail = (error: Error) => {
       settle();
       socket.destroy();

@@ -15,6 +15,7 @@ import { type Dialer, DialFailed, DialRefused } from "./dial.ts";
 import type { EgressAudit } from "./egress-audit.ts";
 import { decideEgress, type EgressPolicy } from "./egress-policy.ts";
 import { type ForwardContext, forwardHttp } from "./forward-http.ts";
+import { createReturnPath } from "./return-path.ts";
 import { formatTarget, parseAbsoluteUrl, parseAuthority, type Target } from "./target.ts";
 import { runTunnel, type TunnelDeps } from "./tunnel.ts";
 import { UpstreamAgent } from "./upstream-agent.ts";
@@ -133,9 +134,10 @@ export function egressProxy(deps: EgressProxyDeps): EgressProxy {
         else refuseConnect(socket, status, message);
       };
       await serve(judged, gone, refuse, async (signal) => {
-        const upstream = await deps.dialer.dial(judged.target, signal);
+        const back = createReturnPath();
+        const upstream = await deps.dialer.dial(judged.target, signal, back.onread);
         answered = true;
-        await runTunnel(deps, { ...judged, client: socket, head, upstream, signal, record });
+        await runTunnel(deps, { ...judged, client: socket, head, upstream, back, signal, record });
       });
     },
     async plain(token, request, response) {

@@ -1,7 +1,9 @@
-import { connect, createServer, type Socket } from "node:net";
+import { createHash, randomBytes } from "node:crypto";
+import { connect, createServer, type OnReadOpts, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, describe, expect, it } from "vitest";
 import type { EgressRecord } from "./egress-audit.ts";
+import { createReturnPath } from "./return-path.ts";
 import type { Target } from "./target.ts";
 import { runTunnel, type TunnelDeps } from "./tunnel.ts";
 
@@ -14,7 +16,7 @@ describe("a tunnel without TLS", () => {
   });
 
   /** Two connected sockets. */
-  const pair = () =>
+  const pair = (onread?: OnReadOpts) =>
     new Promise<[Socket, Socket]>((resolve) => {
       const server = createServer({ allowHalfOpen: true }, (accepted) => {
         server.close();
@@ -24,7 +26,11 @@ describe("a tunnel without TLS", () => {
       let client: Socket;
       server.listen(0, "127.0.0.1", () => {
         const address = server.address();
-        client = connect({ port: typeof address === "object" && address ? address.port : 0, allowHalfOpen: true });
+        client = connect({
+          port: typeof address === "object" && address ? address.port : 0,
+          allowHalfOpen: true,
+          ...(onread ? { onread } : {}),
+        });
       });
     });
 
@@ -32,7 +38,8 @@ describe("a tunnel without TLS", () => {
   async function run(port: number, explicit: boolean) {
     const target: Target = { host: "api.example.test", port, address: false };
     const [hand, client] = await pair();
-    const [upstream, server] = await pair();
+    const back = createReturnPath();
+    const [upstream, server] = await pair(back.onread);
     const requests: Target[] = [];
     const refusing: TunnelDeps = {
       dialer: {
@@ -59,7 +66,7 @@ describe("a tunnel without TLS", () => {
     const claims = { session: "sesn_1", workspace: "wrkspc_1", audiences: [], tokenId: "", expiresAtMs: 0 };
     const signal = new AbortController().signal;
     const head = Buffer.alloc(0);
-    const done = runTunnel(refusing, { claims, target, explicit, client, head, upstream, signal, record });
+    const done = runTunnel(refusing, { claims, target, explicit, client, head, upstream, back, signal, record });
     return { hand, server, requests, done, outcome: () => ended };
   }
 
@@ -95,5 +102,22 @@ describe("a tunnel without TLS", () => {
     expect(await answer).toBe(`${ESTABLISHED}SSH-2.0-server\r\n`);
     await done;
     expect(outcome()).toBe("served");
+  });
+
+  it("brings megabytes back exactly to a client that reads in fits and starts", async () => {
+    const { hand, server, done } = await run(22, true);
+    const bytes = randomBytes(8 * 1024 * 1024);
+    server.end(bytes);
+    const hash = createHash("sha256");
+    let length = -ESTABLISHED.length;
+    for await (const chunk of hand) {
+      hash.update(length < 0 ? chunk.subarray(-length) : chunk);
+      length += chunk.length;
+      if (length % 3 === 0) await new Promise(setImmediate);
+    }
+    expect(length).toBe(bytes.length);
+    expect(hash.digest("hex")).toBe(createHash("sha256").update(bytes).digest("hex"));
+    hand.end();
+    await done;
   });
 });

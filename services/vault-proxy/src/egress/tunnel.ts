@@ -16,6 +16,7 @@ import { MAX_HELLO_BYTES, readClientHello } from "./client-hello.ts";
 import type { EgressRecord } from "./egress-audit.ts";
 import { forwardHttp } from "./forward-http.ts";
 import type { Interceptor } from "./interceptor.ts";
+import type { ReturnPath } from "./return-path.ts";
 import type { Swap } from "./swap.ts";
 import { normalHost, type Target } from "./target.ts";
 import { UpstreamAgent, type UpstreamOptions } from "./upstream-agent.ts";
@@ -37,6 +38,7 @@ export type Tunnel = {
   /** What came right behind the request. */
   readonly head: Buffer;
   readonly upstream: Socket;
+  readonly back: ReturnPath;
   readonly signal: AbortSignal;
   readonly record: EgressRecord;
 };
@@ -68,9 +70,9 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
 }
 
 async function carry(deps: TunnelDeps, tunnel: Tunnel): Promise<"served" | "refused"> {
-  const { target, explicit, client, upstream } = tunnel;
-  // A server that speaks first (SSH, databases) must be heard; its bytes wait in the socket until then.
-  const first = await firstBytes(client, explicit ? upstream : undefined);
+  const { target, explicit, client, back } = tunnel;
+  // A server that speaks first (SSH, databases) must be heard; its bytes wait until then.
+  const first = await firstBytes(client, explicit ? back : undefined);
   if (first === undefined) return "refused";
   const hello = readClientHello(first);
   if (hello.kind === "tls") {
@@ -87,10 +89,8 @@ async function carry(deps: TunnelDeps, tunnel: Tunnel): Promise<"served" | "refu
 }
 
 /** Bytes both ways until both ends are done. */
-async function relay({ client, upstream, record }: Tunnel): Promise<"served"> {
-  const out = pipeline(client, upstream);
-  const back = pipeline(upstream, client);
-  const results = await Promise.allSettled([out, back]);
+async function relay({ client, upstream, back, record }: Tunnel): Promise<"served"> {
+  const results = await Promise.allSettled([pipeline(client, upstream), back.into(upstream, client)]);
   record.bytes.sent = upstream.bytesWritten;
   record.bytes.received = upstream.bytesRead;
   const failed = results.find((result) => result.status === "rejected");
@@ -156,13 +156,15 @@ function wordsOf(error: unknown, target: Target): string {
  * The client's first bytes, whole when they are a ClientHello, given back to the stream; empty when the server speaks
  * first; undefined when nothing came in time.
  */
-function firstBytes(client: Duplex, speaksFirst: Socket | undefined): Promise<Buffer | undefined> {
+function firstBytes(client: Duplex, speaksFirst: ReturnPath | undefined): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
+    let settled = false;
     const settle = (answer: Buffer | undefined) => {
+      if (settled) return;
+      settled = true;
       clearTimeout(timer);
       client.off("readable", onReadable).off("end", onEnd).off("close", onEnd);
-      speaksFirst?.off("readable", onServer);
       if (chunks.length > 0 && !client.destroyed) client.unshift(Buffer.concat(chunks));
       resolve(answer);
     };
@@ -175,13 +177,10 @@ function firstBytes(client: Duplex, speaksFirst: Socket | undefined): Promise<Bu
         settle(bytes);
       }
     };
-    const onServer = () => {
-      if ((speaksFirst?.readableLength ?? 0) > 0) settle(OTHER);
-    };
     const onEnd = () => settle(undefined);
     const timer = setTimeout(onEnd, FIRST_BYTES_MS);
     client.on("readable", onReadable).once("end", onEnd).once("close", onEnd);
-    speaksFirst?.on("readable", onServer);
+    speaksFirst?.onFirst(() => settle(OTHER));
   });
 }
 
