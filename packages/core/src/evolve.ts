@@ -6,7 +6,7 @@ import { objectOf, parseAgent, withSettings } from "./agent-config.ts";
 import { born, forked, reborn, withoutHand } from "./beginning.ts";
 import { parseBudget } from "./budget.ts";
 import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
-import { type EventOf, isUnknownEvent, type ModelUsage, type SessionEvent, type UnknownEvent } from "./events.ts";
+import { type EventOf, isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { filesAfterOperation, filesOfNewHand } from "./files-after.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
@@ -21,6 +21,7 @@ import {
   type LivingState,
   type State,
 } from "./state.ts";
+import { addUsage, addUsageOf } from "./usage.ts";
 
 /** The state after one more event. */
 export function evolve(state: State, event: SessionEvent | UnknownEvent): State {
@@ -286,23 +287,4 @@ function living(state: LivingState) {
       return never;
     }
   }
-}
-
-function addUsageOf(
-  sums: Readonly<Record<string, ModelUsage>>,
-  model: string,
-  usage: ModelUsage | undefined,
-): Readonly<Record<string, ModelUsage>> {
-  const none = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-  return { ...sums, [model]: addUsage(sums[model] ?? none, usage) };
-}
-
-function addUsage(sum: ModelUsage, usage: ModelUsage | undefined): ModelUsage {
-  if (usage === undefined) return sum;
-  return {
-    input_tokens: sum.input_tokens + usage.input_tokens,
-    output_tokens: sum.output_tokens + usage.output_tokens,
-    cache_read_input_tokens: sum.cache_read_input_tokens + usage.cache_read_input_tokens,
-    cache_creation_input_tokens: sum.cache_creation_input_tokens + usage.cache_creation_input_tokens,
-  };
 }

@@ -16,6 +16,7 @@ import type {
 import { isUnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
+import { addUsage } from "./usage.ts";
 
 /** Where a session stands. */
 export type SessionStatus = "idle" | "running" | "rescheduling" | "terminated";
@@ -212,14 +213,4 @@ function foldUpdate(header: SessionHeader, event: EventPayloads["session.updated
 
 function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The sum of two usages; a missing one counts as nothing. */
-function addUsage(a: ModelUsage, b: ModelUsage | undefined): ModelUsage {
-  return {
-    input_tokens: a.input_tokens + (b?.input_tokens ?? 0),
-    output_tokens: a.output_tokens + (b?.output_tokens ?? 0),
-    cache_read_input_tokens: a.cache_read_input_tokens + (b?.cache_read_input_tokens ?? 0),
-    cache_creation_input_tokens: a.cache_creation_input_tokens + (b?.cache_creation_input_tokens ?? 0),
-  };
 }

@@ -10,35 +10,20 @@
  * T5 What of the log is shown at all is the context strategy's choice (context/cut.ts): a pure function of the same log.
  */
 import type { AgentConfig, Effort } from "./agent-config.ts";
-import { objectOf, stringOf } from "./agent-config.ts";
-import type { ContentBlock } from "./content.ts";
-import { clearedResult, openingText, summaryRequest } from "./context/context-words.ts";
-import { type Cut, cutOf, droppedInSteps } from "./context/cut.ts";
+import { summaryRequest } from "./context/context-words.ts";
+import { cutOf, droppedInSteps } from "./context/cut.ts";
 import { type ContextStrategy, defaultContext } from "./context/strategy.ts";
-import {
-  type EventOf,
-  isUnknownEvent,
-  type Json,
-  type JsonObject,
-  type SessionEvent,
-  type UnknownEvent,
-} from "./events.ts";
+import { isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { listedMcpTools, mcpToolDefinitions } from "./mcp-tools.ts";
 import { recallTool, type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
-import { mcpToolName } from "./tool-policy.ts";
+import type { ModelBlock, ModelTurn } from "./turn-blocks.ts";
+import { TurnWriter } from "./turn-writer.ts";
+
+export type { ModelBlock, ModelTurn } from "./turn-blocks.ts";
 
 /** Marks the end of a prefix that the provider may cache. */
 interface CacheMark {
   cache_control?: { type: "ephemeral" };
-}
-
-/** A block of a turn, in the shape of the Messages API. */
-export type ModelBlock = { [key: string]: Json } & { type: string };
-
-/** One turn. */
-export interface ModelTurn {
-  role: "user" | "assistant" | "system";
-  content: ModelBlock[];
 }
 
 /** The body of a streaming Messages API request. */
@@ -61,7 +46,6 @@ export interface TranscriptOptions {
 }
 
 const mark = { cache_control: { type: "ephemeral" as const } };
-const lost = "No result of this call was recorded. It may have run; verify before you repeat it.";
 
 /** The request that shows the model the log below `contextPosition`, as far as the agent's strategy lets it. */
 export function buildModelRequest(
@@ -161,169 +145,6 @@ function answeredUse(event: SessionEvent): string | undefined {
       return event.custom_tool_use_id;
     default:
       return undefined;
-  }
-}
-
-type Input = EventOf<"user.message" | "user.define_outcome" | "system.message">;
-type Answer = { content?: ContentBlock[]; is_error?: boolean };
-
-class TurnWriter {
-  private readonly turns: ModelTurn[] = [];
-  private assistant: ModelBlock[] = [];
-  private uses: string[] = [];
-  private readonly results = new Map<string, ModelBlock>();
-  private inputs: Input[] = [];
-  private readonly cleared: ReadonlySet<string>;
-
-  constructor(cleared: ReadonlySet<string>) {
-    this.cleared = cleared;
-  }
-
-  /** Says what stands instead of the part that is left out. */
-  open(cut: Cut, canRecall: boolean): void {
-    const words: ModelBlock = { type: "text", text: openingText(cut, canRecall) };
-    this.say("user", [words, ...cut.task.flatMap(inputBlocks)]);
-  }
-
-  add(event: SessionEvent): void {
-    switch (event.type) {
-      case "user.message":
-      case "user.define_outcome":
-      case "system.message":
-        this.inputs.push(event);
-        break;
-      case "span.model_request_start":
-        if (event.purpose === undefined) this.endUserTurn(event.context_position);
-        break;
-      case "agent.thinking":
-        this.assistant.push(thinkingBlock(event));
-        break;
-      case "agent.message":
-        this.assistant.push(...event.content.filter(isNotEmpty).map(modelBlock));
-        break;
-      case "agent.tool_use":
-      case "agent.custom_tool_use":
-        this.addUse(event.id, event.name, event.input);
-        break;
-      case "agent.mcp_tool_use":
-        this.addUse(event.id, mcpToolName(event.mcp_server_name, event.name), event.input);
-        break;
-      case "agent.tool_result":
-      case "user.tool_result":
-        this.addResult(event.tool_use_id, event, event.position);
-        break;
-      case "agent.mcp_tool_result":
-        this.addResult(event.mcp_tool_use_id, event, event.position);
-        break;
-      case "user.custom_tool_result":
-        this.addResult(event.custom_tool_use_id, event, event.position);
-        break;
-      default:
-        break; // not part of the conversation
-    }
-  }
-
-  /** Closes the response before it, then says what the user and the tools said before `position`. */
-  endUserTurn(position: number): void {
-    this.endAssistantTurn();
-    const said = this.inputs.filter((input) => input.position < position);
-    this.inputs = this.inputs.filter((input) => input.position >= position);
-    const results = this.uses.map(
-      (id) => this.results.get(id) ?? toolResult(id, { content: [{ type: "text", text: lost }], is_error: true }),
-    );
-    this.uses = [];
-    this.say("user", [...results, ...said.filter((input) => input.type !== "system.message").flatMap(inputBlocks)]);
-    const system = said.filter((input) => input.type === "system.message").flatMap(inputBlocks);
-    if (system.length > 0) this.turns.push({ role: "system", content: system });
-  }
-
-  finish(): ModelTurn[] {
-    return this.turns;
-  }
-
-  private endAssistantTurn(): void {
-    const isSpoken = this.assistant.some((block) => block.type === "text" || block.type === "tool_use");
-    if (isSpoken) this.say("assistant", this.assistant);
-    this.assistant = [];
-  }
-
-  private addUse(id: string, name: string, input: JsonObject): void {
-    if (this.uses.includes(id)) return;
-    this.uses.push(id);
-    this.assistant.push({ type: "tool_use", id, name, input });
-  }
-
-  private addResult(id: string, answer: Answer, position: number): void {
-    if (!this.uses.includes(id) || this.results.has(id)) return;
-    const shown = this.cleared.has(id) ? clearedResult(answer, position) : answer;
-    this.results.set(id, toolResult(id, shown));
-  }
-
-  /** Adds to the turn of that role when nobody else spoke since, else begins a new one. */
-  private say(role: "user" | "assistant", content: ModelBlock[]): void {
-    if (content.length === 0) return;
-    const last = this.turns.findLast((turn) => turn.role !== "system");
-    if (last?.role === role) last.content.push(...content);
-    else if (last === undefined && role === "assistant")
-      return; // a conversation begins with the user
-    else this.turns.push({ role, content });
-  }
-}
-
-function inputBlocks(input: Input): ModelBlock[] {
-  if (input.type === "user.define_outcome") return [{ type: "text", text: outcomeText(input) }];
-  const blocks = input.content.filter(isNotEmpty).map(modelBlock);
-  return blocks.length > 0 ? blocks : [{ type: "text", text: "(empty message)" }];
-}
-
-function outcomeText(event: EventOf<"user.define_outcome">): string {
-  const rubric = stringOf(objectOf(event.rubric).content);
-  return `Outcome to reach: ${event.description}${rubric === "" ? "" : `\n\nIt will be judged by:\n${rubric}`}`;
-}
-
-function thinkingBlock(event: EventOf<"agent.thinking">): ModelBlock {
-  if (event.redacted_data !== "") return { type: "redacted_thinking", data: event.redacted_data };
-  return { type: "thinking", thinking: event.thinking, signature: event.signature };
-}
-
-function toolResult(id: string, answer: Answer): ModelBlock {
-  const content = (answer.content ?? []).filter(isNotEmpty).map(modelBlock);
-  return {
-    type: "tool_result",
-    tool_use_id: id,
-    ...(content.length === 0 ? {} : { content }),
-    ...(answer.is_error === true ? { is_error: true } : {}),
-  };
-}
-
-/** The Messages API refuses text blocks without a visible character. */
-function isNotEmpty(block: ContentBlock): boolean {
-  return block.type !== "text" || block.text.trim() !== "";
-}
-
-function modelBlock(block: ContentBlock): ModelBlock {
-  switch (block.type) {
-    case "text":
-      return { type: "text", text: block.text };
-    case "image":
-      return { type: "image", source: { ...block.source } };
-    case "document":
-      return {
-        type: "document",
-        source: { ...block.source },
-        ...(block.title === undefined ? {} : { title: block.title }),
-        ...(block.context === undefined ? {} : { context: block.context }),
-      };
-    case "search_result": {
-      const content = block.content.map((part) => ({ type: "text", text: part.text }));
-      return { type: "search_result", source: block.source, title: block.title, content };
-    }
-    case "redacted":
-      return { type: "text", text: "[redacted]" };
-    default: {
-      const never: never = block;
-      return never;
-    }
   }
 }
 

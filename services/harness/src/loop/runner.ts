@@ -9,8 +9,6 @@ import {
   buildModelRequest,
   buildSummaryRequest,
   type Call,
-  closedRequest,
-  type EventDraft,
   type Limits,
   type NewEvent,
   resultDraft,
@@ -24,6 +22,7 @@ import { toolOptions } from "../server-tools/server-tools.ts";
 import { HeldSession, type HolderPorts } from "./held-session.ts";
 import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
 import { McpListing } from "./mcp-listing.ts";
+import { closing, isEffect, isOtherKind } from "./steps.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
@@ -294,16 +293,4 @@ export class Runner {
       inFlight: this.tasks.inFlight(),
     };
   }
-}
-
-function closing(startId: string | undefined): EventDraft[] {
-  return startId === undefined ? [] : [closedRequest(startId)];
-}
-
-function isEffect(action: Action): boolean {
-  return action.type !== "append" && action.type !== "rest";
-}
-
-function isOtherKind(state: State, kind: string): boolean {
-  return state.phase !== "unborn" && state.phase !== "closed" && state.harnessKind !== kind;
 }
