@@ -170,7 +170,7 @@ async function stopAll(processes: readonly Process[]): Promise<void> {
 
 /** A session with the built-in tools and the given text as its first message; answers its id. */
 export async function createSession(
-  bed: Bed,
+  bed: Pick<Bed, "sessions">,
   text: string,
   agent: JsonObject = {},
   sessionId = "",
@@ -201,12 +201,12 @@ export function message(text: string): NewEvent<"user.message"> {
 }
 
 /** Sends client events. */
-export async function send(bed: Bed, sessionId: string, ...events: NewEvent[]): Promise<void> {
+export async function send(bed: Pick<Bed, "sessions">, sessionId: string, ...events: NewEvent[]): Promise<void> {
   await bed.sessions.emitEvents({ workspaceId, sessionId, events: events.map(encodeEvent) });
 }
 
 /** The whole log. */
-export async function log(bed: Bed, sessionId: string): Promise<SessionEvent[]> {
+export async function log(bed: Pick<Bed, "sessions">, sessionId: string): Promise<SessionEvent[]> {
   const request = create(GetEventsRequestSchema, { sessionId, includePlatform: true, pageSize: 1000 });
   const { events } = await bed.sessions.getEvents(request);
   return events.map(decodeEvent).filter((event): event is SessionEvent => !("unknown" in event));
@@ -214,7 +214,7 @@ export async function log(bed: Bed, sessionId: string): Promise<SessionEvent[]> 
 
 /** Waits until the log says something. */
 export function logUntil(
-  bed: Bed,
+  bed: Pick<Bed, "sessions">,
   sessionId: string,
   holds: (events: SessionEvent[]) => boolean,
   timeoutMs = 20_000,
