@@ -10,6 +10,8 @@ import type Docker from "dockerode";
 import tar from "tar-stream";
 import { LABEL, TOOL_UID } from "./container-spec.ts";
 
+/** The hand that took the last one has the engine for itself first. */
+const SPARE_PAUSE_MS = 1000;
 const SPARE_MAX_AGE_MS = 15 * 60_000;
 /** A keeper older than this that no overlay names was left by a crash. */
 const ORPHAN_MS = 60 * 60_000;
@@ -38,8 +40,11 @@ type Spare = { readonly slot: Slot; readonly sizeBytes: number; readonly madeAtM
 
 /** `place` names the platform's hands on this engine. */
 export function createOverlaySlots(docker: Docker, image: string, place: string, logger: Logger): OverlaySlots {
-  let spare: Promise<Spare | undefined> = Promise.resolve(undefined);
-  let isClosed = false;
+  let spare: Spare | undefined;
+  let making: Promise<void> | undefined;
+  /** The spare that is being made, its pause over: waiting for it takes less than making another one. */
+  let coming: Promise<Slot> | undefined;
+  const closed = new AbortController();
 
   const remove = async (slotId: string) => {
     await quietly(docker.getContainer(slotId).remove({ force: true }));
@@ -66,42 +71,53 @@ export function createOverlaySlots(docker: Docker, image: string, place: string,
     }
   };
 
-  const makeSpare = async (sizeBytes: number): Promise<Spare | undefined> => {
+  const refill = async (sizeBytes: number) => {
     try {
-      const slot = await make(sizeBytes, SPARE_FOLDERS);
-      if (!isClosed) return { slot, sizeBytes, madeAtMs: systemClock.nowMs() };
-      await remove(slot.id);
+      await systemClock.sleep(SPARE_PAUSE_MS, closed.signal);
+      coming = make(sizeBytes, SPARE_FOLDERS);
+      const slot = await coming;
+      if (closed.signal.aborted || spare) return await remove(slot.id);
+      spare = { slot, sizeBytes, madeAtMs: systemClock.nowMs() };
     } catch (error) {
-      logger.warn({ err: error }, "no spare room for repositories could be made");
+      if (!closed.signal.aborted) logger.warn({ err: error }, "no spare room for repositories could be made");
+    } finally {
+      coming = undefined;
     }
-    return undefined;
   };
+  const isOld = ({ madeAtMs }: Spare) => systemClock.nowMs() - madeAtMs > SPARE_MAX_AGE_MS;
 
   return {
     async take(sizeBytes, folders) {
-      const mine = spare;
-      spare = Promise.resolve(undefined);
-      const ready = await mine;
-      const fits = ready?.sizeBytes === sizeBytes && folders <= SPARE_FOLDERS;
-      const isFresh = ready !== undefined && systemClock.nowMs() - ready.madeAtMs < SPARE_MAX_AGE_MS;
-      if (ready && !(fits && isFresh)) void remove(ready.slot.id);
-      const slot = ready && fits && isFresh ? ready.slot : await make(sizeBytes, folders);
-      if (!isClosed) spare = makeSpare(sizeBytes);
+      if (!spare && coming) await making;
+      const one = spare;
+      const fits = one?.sizeBytes === sizeBytes && folders <= SPARE_FOLDERS && !isOld(one);
+      spare = undefined;
+      if (one && !fits) void remove(one.slot.id);
+      const slot = one && fits ? one.slot : await make(sizeBytes, folders);
+      if (!closed.signal.aborted)
+        making ??= refill(sizeBytes).finally(() => {
+          making = undefined;
+        });
       return slot;
     },
     remove,
     async sweep(used) {
+      if (spare && isOld(spare)) {
+        void remove(spare.slot.id);
+        spare = undefined;
+      }
       const filters = { label: [`${LABEL.slot}=${place}`] };
       for (const keeper of await docker.listContainers({ all: true, filters })) {
         const slotId = keeper.Names[0]?.slice(1) ?? "";
-        const isOld = systemClock.nowMs() - keeper.Created * MS_PER_SECOND > ORPHAN_MS;
-        if (isOld && !used.has(slotId)) await remove(slotId);
+        const isLeft = systemClock.nowMs() - keeper.Created * MS_PER_SECOND > ORPHAN_MS;
+        if (isLeft && !used.has(slotId)) await remove(slotId);
       }
     },
     async close() {
-      isClosed = true;
-      const ready = await spare;
-      if (ready) await remove(ready.slot.id);
+      closed.abort(new Error("the driver is closed"));
+      await making;
+      if (spare) await remove(spare.slot.id);
+      spare = undefined;
     },
   };
 }
