@@ -29,6 +29,8 @@ export type Config = {
     readonly privateRanges: readonly string[];
     /** `<server url>#<tool>` or `<server url>#*`. */
     readonly idempotentTools: readonly string[];
+    /** How long a dead process's receipt and refresh keep others waiting. */
+    readonly leases: { readonly receiptMs: number; readonly refreshMs: number };
   };
 };
 
@@ -81,6 +83,20 @@ export function readConfig(env: Env): Config {
     },
     mcp: {
       privateRanges: readRanges(reader, "MH_MCP_PRIVATE_RANGES", "MCP servers and OAuth token endpoints may be in"),
+      leases: {
+        receiptMs: reader.integer("MH_RECEIPT_LEASE_MS", {
+          default: 6000,
+          min: 500,
+          max: 60_000,
+          doc: "A process that has not renewed a tool call's receipt for so long counts as dead; the outcome is unknown.",
+        }),
+        refreshMs: reader.integer("MH_REFRESH_LEASE_MS", {
+          default: 20_000,
+          min: 1000,
+          max: 120_000,
+          doc: "A process that refreshes OAuth tokens counts as dead after so long; three quarters of it bound the request.",
+        }),
+      },
       idempotentTools: reader.list("MH_MCP_IDEMPOTENT_TOOLS", {
         default: [],
         max: 1000,

@@ -120,6 +120,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       buckets,
       credentials,
       idempotentTools: config.mcp.idempotentTools,
+      leases: config.mcp.leases,
       usage: both(auditQueue, events),
       clock,
       logger: logger.child({ part: "mcp" }),

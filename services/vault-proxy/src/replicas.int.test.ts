@@ -131,7 +131,11 @@ describe("two replicas on one NATS", () => {
     expect(missing.stdout).toMatch(/the key file .*missing cannot be opened \(ENOENT\)/);
     const unset = await main({ MH_VAULT_KEY_FILE: "", MH_MODEL_UPSTREAM_URL: "ftp://x" });
     expect(unset.code).toBe(2);
-    for (const part of ["2 problem", "exactly one of MH_VAULT_KEY_FILE, MH_VAULT_KEY_BASE64 and MH_VAULT_KEY_COMMAND is required", "MH_MODEL_UPSTREAM_URL must be"]) {
+    for (const part of [
+      "2 problem",
+      "exactly one of MH_VAULT_KEY_FILE, MH_VAULT_KEY_BASE64 and MH_VAULT_KEY_COMMAND is required",
+      "MH_MODEL_UPSTREAM_URL must be",
+    ]) {
       expect(unset.stderr).toContain(part);
     }
   });

@@ -1,4 +1,4 @@
-/** session-store as a real process that is killed and, as a supervisor would, brought up again. */
+/** session-store, or another service, as a real process that is killed and, as a supervisor would, brought up again. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
@@ -6,7 +6,6 @@ import path from "node:path";
 import { endWithUs, eventually, freePort, tempDir } from "@manyhands/testkit";
 import { root } from "../../tidy/sources.ts";
 
-const main = path.join(root, "services/session-store/src/main.ts");
 const readyMs = 40_000;
 const endMs = 15_000;
 const startAttempts = 6;
@@ -26,7 +25,10 @@ export interface StoreProcess {
 }
 
 /** One that is not started yet. `env` says where NATS is. */
-export async function storeProcess(env: Readonly<Record<string, string>>): Promise<StoreProcess> {
+export async function storeProcess(
+  env: Readonly<Record<string, string>>,
+  service: "session-store" | "vault-proxy" = "session-store",
+): Promise<StoreProcess> {
   const folder = await tempDir("manyhands-durability-store-");
   const readyFile = path.join(folder.path, "ready.json");
   const address = `127.0.0.1:${await freePort()}`;
@@ -44,10 +46,14 @@ export async function storeProcess(env: Readonly<Record<string, string>>): Promi
   };
   const startOnce = async () => {
     await rm(readyFile, { force: true });
-    const started = spawn(process.execPath, ["--conditions=source", main], {
-      env: { MH_GRPC_LISTEN: address, MH_READY_FILE: readyFile, MH_WAKE_RESCAN_MS: "600000", ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const started = spawn(
+      process.execPath,
+      ["--conditions=source", path.join(root, "services", service, "src/main.ts")],
+      {
+        env: { MH_GRPC_LISTEN: address, MH_READY_FILE: readyFile, MH_WAKE_RESCAN_MS: "600000", ...env },
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
     child = started;
     endWithUs(started);
     for (const stream of [started.stdout, started.stderr]) {

@@ -18,7 +18,7 @@ export type RigSet = { readonly folder: string; readonly defaultRuns: Readonly<R
 
 /** `npm run durability`: rigs that break the processes and disks of the log. */
 export function durability(args: readonly string[]): Promise<number> {
-  return runRigs({ folder: "durability", defaultRuns: { storm: 100, cluster: 20, "power-cut": 50 } }, args);
+  return runRigs({ folder: "durability", defaultRuns: { storm: 100, vault: 100, cluster: 20, "power-cut": 50 } }, args);
 }
 
 /** Runs one rig of a set that breaks real processes or disks, or lists them. Exit code 1 when a bar is missed. */

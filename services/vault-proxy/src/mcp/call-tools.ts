@@ -12,7 +12,6 @@ import type { Binding, BoundMcpServer } from "../store/binding-store.ts";
 import {
   type HeldReceipt,
   isHeld,
-  RECEIPT_LEASE_MS,
   type ReceiptEnd,
   type ReceiptRef,
   type ReceiptStore,
@@ -46,6 +45,8 @@ export type ToolUsage = {
 /** What it needs. */
 export type CallDeps = {
   readonly receipts: ReceiptStore;
+  /** How long a receipt's owner is believed to live without a renewal. */
+  readonly leaseMs: number;
   readonly servers: SessionServers;
   /** True where an operator declared that repeating a call changes nothing. */
   readonly isIdempotent: (url: string, tool: string) => boolean;
@@ -66,7 +67,6 @@ export type ToolCalls = {
 };
 
 const POLL_MS = 150;
-const RENEW_MS = RECEIPT_LEASE_MS / 4;
 const SENDS = 3;
 const PAUSE_MS = 250;
 
@@ -139,7 +139,7 @@ async function runCall(
       (isAsked) => isAsked && stop.abort(),
       (error: unknown) => deps.logger.warn({ err: toAppError(error) }, "a receipt could not be renewed"),
     );
-  }, RENEW_MS);
+  }, deps.leaseMs / 4);
   try {
     const end = await sendUntilDone(deps, call, signal, () => (timeout.aborted ? "timeout" : "request"));
     await receipt.end(end).catch((error: unknown) => {

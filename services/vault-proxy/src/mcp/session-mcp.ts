@@ -25,6 +25,7 @@ export type SessionMcpDeps = {
   readonly dispatcher: Dispatcher;
   readonly buckets: Pick<Buckets, "vaults" | "receipts">;
   readonly credentials: CredentialStore;
+  readonly leases: { readonly receiptMs: number; readonly refreshMs: number };
   /** `<server url>#<tool>`, or `<server url>#*`: tools an operator declared idempotent. */
   readonly idempotentTools: readonly string[];
   readonly usage: UsageSink;
@@ -35,10 +36,11 @@ export type SessionMcpDeps = {
 
 /** Puts it together. */
 export function sessionMcp(deps: SessionMcpDeps): SessionMcp {
-  const { buckets, clock, credentials, dispatcher, lifecycle, logger, usage } = deps;
+  const { buckets, clock, credentials, dispatcher, leases, lifecycle, logger, usage } = deps;
   const refresher = tokenRefresher({
     credentials,
-    leases: refreshLeases(buckets.vaults, clock),
+    leases: refreshLeases(buckets.vaults, leases.refreshMs, clock),
+    requestMs: leases.refreshMs * REQUEST_SHARE,
     dispatcher,
     clock,
     logger,
@@ -61,7 +63,8 @@ export function sessionMcp(deps: SessionMcpDeps): SessionMcp {
   });
   const idempotent = new Set(deps.idempotentTools);
   const calls = toolCalls({
-    receipts: receiptStore(buckets.receipts, newId("vp"), clock),
+    receipts: receiptStore(buckets.receipts, newId("vp"), leases.receiptMs, clock),
+    leaseMs: leases.receiptMs,
     servers,
     isIdempotent: (url, tool) => idempotent.has(`${url}#${tool}`) || idempotent.has(`${url}#*`),
     onUsed: (used) => usage.record(usageOf(used, clock.nowMs())),
@@ -77,6 +80,8 @@ export function sessionMcp(deps: SessionMcpDeps): SessionMcp {
 }
 
 const STOP_MARGIN_MS = 1000;
+/** Part of a lease that the request itself may take. */
+const REQUEST_SHARE = 0.75;
 
 function usageOf({ call, credentialId, status, outcome, bytes }: ToolUsage, atMs: number): Usage {
   const url = new URL(call.server.url);

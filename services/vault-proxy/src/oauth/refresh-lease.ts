@@ -38,11 +38,8 @@ export type LeaseTaken =
   | { readonly type: "busy" }
   | { readonly type: "later"; readonly attempts: number };
 
-/** Longer than a request may take. */
-export const REFRESH_LEASE_MS = 20_000;
-
-/** Leases in a bucket. */
-export function refreshLeases(kv: Kv, clock: Pick<Clock, "nowMs">) {
+/** Leases in a bucket; `leaseMs` is longer than a request to a token endpoint may take. */
+export function refreshLeases(kv: Kv, leaseMs: number, clock: Pick<Clock, "nowMs">) {
   const owner = newId("vp");
   return {
     /** Tries to take the lease for one version. */
@@ -54,7 +51,7 @@ export function refreshLeases(kv: Kv, clock: Pick<Clock, "nowMs">) {
       if (current && current.leaseUntilMs > nowMs) return { type: "busy" };
       const attempts = current?.version === version ? current.attempts : 0;
       if (current?.version === version && current.notBeforeMs > nowMs) return { type: "later", attempts };
-      const mine = { owner, version, attempts: attempts + 1, leaseUntilMs: nowMs + REFRESH_LEASE_MS, notBeforeMs: 0 };
+      const mine = { owner, version, attempts: attempts + 1, leaseUntilMs: nowMs + leaseMs, notBeforeMs: 0 };
       const revision = entry
         ? await kv.update(key, encodeJson(mine), entry.revision)
         : await kv.create(key, encodeJson(mine));

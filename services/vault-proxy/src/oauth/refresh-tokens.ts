@@ -26,6 +26,8 @@ export type RefreshEnd = {
 export type RefreshDeps = {
   readonly credentials: Pick<CredentialStore, "get" | "update" | "open">;
   readonly leases: RefreshLeases;
+  /** Longest wait for a token endpoint; shorter than a lease. */
+  readonly requestMs: number;
   readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -40,7 +42,6 @@ export type TokenRefresher = {
 };
 
 type Oauth = Extract<PublicAuth, { type: "mcp_oauth" }>;
-const REQUEST_MS = 15_000;
 const WAIT_MS = 30_000;
 const POLL_MS = 50;
 const MAX_UNCLEAR = 5;
@@ -105,7 +106,7 @@ async function ask(
     await lease.clear();
     return { status: "moved", message: "newer tokens are stored" };
   }
-  const answer = await askForTokens(deps.dispatcher, auth.refresh, fields, AbortSignal.timeout(REQUEST_MS));
+  const answer = await askForTokens(deps.dispatcher, auth.refresh, fields, AbortSignal.timeout(deps.requestMs));
   const end = await settle(deps, ref, version, lease, answer);
   deps.onRefresh(ref, new URL(auth.refresh.token_endpoint), end);
   return end;

@@ -56,8 +56,6 @@ export type ReceiptStore = {
   purge(session: string): Promise<void>;
 };
 
-/** How long an owner is believed to live without a renewal, in milliseconds. */
-export const RECEIPT_LEASE_MS = 6000;
 const ATTEMPTS = 8;
 
 /** True for the receipt that was just created here. */
@@ -65,8 +63,11 @@ export function isHeld(taken: HeldReceipt | Receipt): taken is HeldReceipt {
   return "renew" in taken;
 }
 
-/** Receipts; `owner` is unique to this process, other than its instance id it never comes back after a restart. */
-export function receiptStore(receipts: Kv, owner: string, clock: Pick<Clock, "nowMs">): ReceiptStore {
+/**
+ * Receipts; `owner` is unique to this process: unlike its instance id it never comes back after a restart.
+ * `leaseMs` is how long an owner is believed to live without a renewal.
+ */
+export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock: Pick<Clock, "nowMs">): ReceiptStore {
   const keyOf = ({ session, operation }: ReceiptRef) => `${session}.${operation}`;
   const swap = async (ref: ReceiptRef, change: (current: Receipt) => Receipt): Promise<Receipt> => {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
@@ -79,7 +80,7 @@ export function receiptStore(receipts: Kv, owner: string, clock: Pick<Clock, "no
     }
     throw AppError.unavailable("TOO_MUCH_CONTENTION", "others changed the same receipt at the same time");
   };
-  const lease = () => clock.nowMs() + RECEIPT_LEASE_MS;
+  const lease = () => clock.nowMs() + leaseMs;
   const settled = async (ref: ReceiptRef, receipt: Receipt): Promise<Receipt> => {
     if (receipt.end || receipt.leaseUntilMs > clock.nowMs()) return receipt;
     return swap(ref, (current) => {

@@ -17,6 +17,8 @@ export type McpServerOptions = {
   readonly intercept?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Adds tools. */
   readonly tools?: (server: McpServer) => void;
+  /** How long `write` takes after its effect. */
+  readonly answerMs?: number;
 };
 
 /** A running server. */
@@ -63,10 +65,15 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
     server.registerTool("echo", { description: "Says it back.", inputSchema: { text: z.string() } }, ({ text }) => ({
       content: [{ type: "text", text }],
     }));
-    server.registerTool("write", { description: "Has an effect.", inputSchema: { text: z.string() } }, ({ text }) => {
-      state.written.push(text);
-      return { content: [{ type: "text", text: `written ${text}` }] };
-    });
+    server.registerTool(
+      "write",
+      { description: "Has an effect.", inputSchema: { text: z.string() } },
+      async ({ text }) => {
+        state.written.push(text);
+        if (options.answerMs) await new Promise((resolve) => setTimeout(resolve, options.answerMs));
+        return { content: [{ type: "text", text: `written ${text}` }] };
+      },
+    );
     server.registerTool(
       "hold",
       { description: "Waits.", inputSchema: { text: z.string() } },

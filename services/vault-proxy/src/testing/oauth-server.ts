@@ -28,9 +28,9 @@ export type TestOauthServer = {
   close(): Promise<void>;
 };
 
-/** With `leeway` the last spent token is answered with the same successor again, as many providers do. */
+/** With `leeway` the last spent token is answered with the same successor again, as many providers do; `answerMs` passes between the rotation and its answer. */
 export async function startOauthServer(
-  options: { readonly leeway?: boolean; readonly port?: number } = {},
+  options: { readonly leeway?: boolean; readonly answerMs?: number } = {},
 ): Promise<TestOauthServer> {
   const access = new Set<string>();
   const live = new Map<string, string>();
@@ -85,10 +85,10 @@ export async function startOauthServer(
       const { status, body } = rotate(token);
       if (fault === "lost") return response.destroy();
       if (fault === "hold") return held.push(() => json(response, status, body));
-      return json(response, status, body);
+      setTimeout(() => json(response, status, body), options.answerMs ?? 0);
     });
   });
-  await new Promise<void>((resolve) => http.listen(options.port ?? 0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/token`,
     rotations: () => rotations,

@@ -81,6 +81,7 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
     mcp: {
       privateRanges: options.mcpRanges ?? ["127.0.0.0/8"],
       idempotentTools: options.idempotentTools ?? [],
+      leases: { receiptMs: 2000, refreshMs: 8000 },
     },
   };
   const memory = options.natsUrl === undefined;
