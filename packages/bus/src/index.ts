@@ -5,6 +5,7 @@ export { type ApplyOptions, applyStreams, checkStreams } from "./apply-streams.t
 export { asyncApiDocument } from "./asyncapi.ts";
 export { type CredentialUse, publishCredentialUse } from "./audit.ts";
 export { type Bus, type BusOptions, connectBus } from "./bus.ts";
+export { type BusHandAnswer, type BusHandRequest, requestBusHand } from "./bus-hand.ts";
 export { assertDeclared, isDeclared, observeUndeclared, type UndeclaredObserver } from "./declared.ts";
 export { createDirectReader, type DirectReader, type StoredMessage } from "./direct-read.ts";
 export type { EventStore } from "./event-store.ts";
@@ -29,6 +30,7 @@ export {
   type StreamFacts,
   streamFacts,
 } from "./messages.ts";
+export { diffStreams, type StreamPlan, updateStreams } from "./plan-streams.ts";
 export { createFrameReader, type FrameReader } from "./run-read.ts";
 export { checkServerVersion, checkSyncAlways } from "./server-check.ts";
 export { type BucketName, type StreamName, type StreamRow, streamTable } from "./streams.ts";

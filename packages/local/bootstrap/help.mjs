@@ -58,6 +58,14 @@ export const commands = {
   --decisions-only       other requests are reported, but only other decisions count as a difference
   --address HOST:PORT    gRPC of the harness (default: the platform of .manyhands/dev.json, or MH_HARNESS_ADDR)
   --json                 one JSON object instead of a table`,
+  streams: `npm run --silent streams -- diff|apply [--nats URL] [--replicas N] [--json]
+
+  diff                   where the streams and buckets of a NATS server differ from what the code declares; changes
+                         nothing; the exit code is 1 when something does
+  apply                  create what is missing, change what differs; what the server refuses to change is told
+  --nats URL             default MH_NATS_URL, or nats://127.0.0.1:4222; MH_NATS_USER and MH_NATS_PASSWORD where needed
+  --replicas N           copies in the cluster (default MH_NATS_REPLICAS, or 1)
+  --json                 one JSON object instead of a table`,
   simulate: `npm run --silent simulate -- [--seeds N] [--from S] [--trace] [--json]
 
   Runs the real harness loop, a memory log and an operation ledger in one process under a seeded scheduler with faults.

@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<num
   attacks: async (args) => (await import("./commands/attacks.ts")).attacks(args),
   simulate: async (args) => (await import("./commands/simulate.ts")).simulate(args),
   replay: async (args) => (await import("./commands/replay.ts")).replay(args),
+  streams: async (args) => (await import("./commands/streams.ts")).streams(args),
   demo: async (args) => (await import("./commands/demo.ts")).demo(args),
   setup: async (args) => (await import("./commands/setup.ts")).setup(args),
 };
