@@ -1,7 +1,9 @@
 /** How hands come and go: warm, on a guess, paused, idle, lost in every way, and never too many. Real engine. */
+import { connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
 import { newId } from "@manyhands/kit";
 import { HandState, Outcome } from "@manyhands/protocol";
-import { eventually, type NatsServer, startNatsServer } from "@manyhands/testkit";
+import { eventually, type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
 import Docker from "dockerode";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { containerName, LABEL } from "./drivers/docker/container-spec.ts";
@@ -187,6 +189,73 @@ test.each([
     await client.release({ sessionId });
   },
 );
+
+test("a hand is lost because the engine goes away: one clear error, and a new hand once it is back", async () => {
+  const engine = await startEngineDoor();
+  const behind = await startManagerProcess({ ...env(), MH_DOCKER_SOCKET: engine.socketPath });
+  try {
+    const { handId, sessionId } = await provision(behind.client);
+    let closed = false;
+    const call = { handId, input: { command: "echo begun; sleep 60" } };
+    const { result } = await executeCall(behind.client, call, () => {
+      if (!closed) engine.shut();
+      closed = true;
+    });
+    expect(result).toMatchObject({ outcome: Outcome.UNKNOWN, isError: true, handLost: true });
+    await expect(behind.client.provision({ sessionId })).rejects.toMatchObject({ kind: "unavailable" });
+    engine.open();
+    const next = await eventually(() => provision(behind.client, { sessionId }).catch(() => undefined), {
+      timeoutMs: 10_000,
+    });
+    expect((await say(behind.client, next?.handId ?? "", "echo back")).content).toBe("back\n");
+    await eventually(async () => (await inspect(handId)) === undefined, { timeoutMs: 10_000 });
+    await behind.client.release({ sessionId });
+  } finally {
+    await behind.stop();
+    await engine.close();
+  }
+}, 60_000);
+
+/** The engine's socket behind a door: shut, it refuses and cuts every connection, as an engine that is restarted does. */
+async function startEngineDoor() {
+  const folder = await tempDir("manyhands-engine-");
+  const socketPath = join(folder.path, "docker.sock");
+  const through = new Set<Socket>();
+  let isShut = false;
+  const server = createServer({ allowHalfOpen: true }, (near) => {
+    if (isShut) return void near.destroy();
+    const far = connect({ path: "/var/run/docker.sock", allowHalfOpen: true });
+    for (const socket of [near, far]) {
+      through.add(socket);
+      socket.on("error", () => socket.destroy());
+      socket.on("close", () => {
+        through.delete(socket);
+        near.destroy();
+        far.destroy();
+      });
+    }
+    near.pipe(far).pipe(near);
+  });
+  await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+  const cut = () => {
+    for (const socket of through) socket.destroy();
+  };
+  return {
+    socketPath,
+    shut() {
+      isShut = true;
+      cut();
+    },
+    open() {
+      isShut = false;
+    },
+    async close() {
+      cut();
+      server.close();
+      await folder.cleanup();
+    },
+  };
+}
 
 test("a full workspace and a full memory are errors of the call; the hand goes on, or is lost in words", async () => {
   const { client } = manager;

@@ -2,6 +2,7 @@ import type { Manager } from "./manager.ts";
 
 /** Well below the age at which others stop believing an entry. */
 const ANNOUNCE_MS = 3000;
+const FORGET_MS = 3_600_000;
 
 /**
  * Says every few seconds what this manager has room for, and takes that back at the end. Resolves after the first
@@ -10,6 +11,14 @@ const ANNOUNCE_MS = 3000;
 export async function announceForever(manager: Manager, signal: AbortSignal): Promise<{ ended: Promise<void> }> {
   await manager.registry.announce(manager.entry());
   return { ended: goOn(manager, signal) };
+}
+
+/** Managers that were killed have not withdrawn: their entries go once nobody can believe them any more. */
+export async function forgetSilent(manager: Manager): Promise<void> {
+  const { registry, clock } = manager;
+  for (const { managerId, atMs } of await registry.list()) {
+    if (clock.nowMs() - atMs > FORGET_MS && managerId !== manager.managerId) await registry.withdraw(managerId);
+  }
 }
 
 async function goOn(manager: Manager, signal: AbortSignal): Promise<void> {

@@ -1,9 +1,11 @@
 /** Who answers for a hand: this manager, another one, or nobody any more. */
-import { AppError } from "@manyhands/kit";
+import { AppError, toAppError } from "@manyhands/kit";
 import type { StoredHand } from "./hand-record.ts";
 import type { HeldHand } from "./held-hands.ts";
 import type { Manager } from "./manager.ts";
 import { adoptHand, markLost } from "./take-hand.ts";
+
+const LOOKS = 4;
 
 /** Where a hand is. */
 export type Whereabouts =
@@ -20,9 +22,16 @@ export async function findHand(manager: Manager, handId: string): Promise<Wherea
   if (held) return { kind: "here", held };
   const lost = manager.held.lostHand(handId);
   if (lost) return { kind: "gone", reason: lost.reason };
-  const found = await manager.store.byId(handId);
-  if (!found) throw AppError.notFound("hand", handId);
-  return whereIs(manager, handId, found);
+  for (let look = 1; ; look += 1) {
+    const found = await manager.store.byId(handId);
+    if (!found) throw AppError.notFound("hand", handId);
+    try {
+      return await whereIs(manager, handId, found);
+    } catch (error) {
+      // Another manager adopts it at this moment: its record now says so.
+      if (look === LOOKS || toAppError(error).reason !== "HAND_MOVED") throw error;
+    }
+  }
 }
 
 async function whereIs(manager: Manager, handId: string, found: StoredHand): Promise<Whereabouts> {

@@ -16,6 +16,8 @@ export type HeldHand = {
   lastUsedMs: number;
   running: number;
   isPaused: boolean;
+  /** Nothing in it is of its session alone: as long as nothing ran in it, it could be any session's of this recipe. */
+  isGeneric: boolean;
   /** Pausing and waking, one after the other. */
   power: Promise<void>;
   /** Calls started or found here, by operation id. */

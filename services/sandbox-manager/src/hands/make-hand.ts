@@ -59,7 +59,7 @@ export async function makeHand(
       return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm, egress, problems, moment });
     } finally {
       if (warm) pool.settled(warm.hand.handId);
-      pool.want(wanted.recipe);
+      if (!driver.takesTools) pool.want(wanted.recipe);
     }
   });
 }
@@ -98,7 +98,9 @@ async function make(manager: Manager, making: Making): Promise<HeldHand | undefi
       claimed.revision,
     );
     if (!ready) throw AppError.conflict("HAND_RELEASED", "the hand was released while it was made");
-    return hold(manager, driver, hand, ready, true);
+    const made = hold(manager, driver, hand, ready, true);
+    made.isGeneric = !making.egress && !making.moment && (ready.record.problems ?? []).length === 0;
+    return made;
   } catch (error) {
     await driver.destroy(record.handId).catch(() => undefined); // the sweep finds what is left
     const failed: HandRecord = {

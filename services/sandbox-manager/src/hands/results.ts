@@ -1,3 +1,5 @@
+import type { ResultImage } from "../tools/tool.ts";
+
 /** The end of an operation; the wire form is `manyhands.sandbox.v1.OperationResult`. */
 export type Result = {
   readonly outcome: "completed" | "not_started" | "running" | "killed" | "unknown";
@@ -10,6 +12,7 @@ export type Result = {
   readonly outputSha256: string;
   readonly handLost?: boolean;
   readonly lostReason?: string;
+  readonly image?: ResultImage;
 };
 
 /** Started, end not seen: told in words that advise to verify, never repeated by itself. */

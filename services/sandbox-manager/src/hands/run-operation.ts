@@ -33,7 +33,7 @@ export type Call = {
 
 /** Runs a call, or attaches to it when its id is known. Ends with exactly one result. */
 export async function* runCall(manager: Manager, held: HeldHand, call: Call): AsyncGenerator<Item> {
-  const checked = checkCall(call.name, call.input);
+  const checked = held.driver.takesTools ? { call: asItCame(call) } : checkCall(call.name, call.input);
   if ("refusal" in checked) {
     yield { type: "result", result: answered(checked.refusal.content, checked.refusal.isError) };
     return;
@@ -74,6 +74,14 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
   } catch (error) {
     yield { type: "result", result: await endOf(held, call.operationId, error, known) };
   }
+}
+
+/** For hands that find their own words for any tool. */
+function asItCame({ name, input }: Call): ToolCall {
+  return {
+    action: { kind: "tool", name, input },
+    answer: ({ exitCode, output }) => ({ content: boundedText(output).text, isError: exitCode !== 0 }),
+  };
 }
 
 /** A recorded operation is found by its id alone; the action then only stands for "the same call again". */
@@ -171,9 +179,10 @@ function ended(state: OperationState, output: CollectedOutput, tool: ToolCall): 
     const note = exitCode === 0 ? "" : `\n[exit code ${exitCode}]`;
     return { outcome: "completed", content: text + note, isError: exitCode !== 0, exitCode, truncated: true, ...facts };
   }
-  const { content, isError } = tool.answer({ state, exitCode, output: output.head });
+  const { content, isError, image } = tool.answer({ state, exitCode, output: output.head });
   const truncated = content.includes(" bytes left out …]");
-  return { outcome: "completed", content, isError, exitCode, truncated, ...facts };
+  const shown = image === undefined ? {} : { image };
+  return { outcome: "completed", content, isError, exitCode, truncated, ...shown, ...facts };
 }
 
 const KILLED_WORDS = {

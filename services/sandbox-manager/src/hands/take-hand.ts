@@ -47,6 +47,7 @@ export function hold(manager: Manager, driver: Driver, hand: Hand, stored: Store
     lastUsedMs: manager.clock.nowMs(),
     running: 0,
     isPaused: false,
+    isGeneric: false,
     power: Promise.resolve(),
     calls: new Map(),
     knowsAll,
@@ -100,8 +101,8 @@ export function isGuess(record: HandRecord): boolean {
   return (record.speculativeUntilMs ?? 0) > 0;
 }
 
-function wasUntouched({ calls, running, knowsAll }: HeldHand): boolean {
-  return calls.size === 0 && running === 0 && knowsAll;
+function wasUntouched({ calls, running, knowsAll, isGeneric }: HeldHand): boolean {
+  return calls.size === 0 && running === 0 && knowsAll && isGeneric;
 }
 
 function keepWarm(manager: Manager, { hand, driver, stored }: HeldHand): boolean {

@@ -84,7 +84,12 @@ export function createWarmPool({ limits, driverOf, hasRoom, clock, logger }: Poo
     handedOut.add(handId); // no orphan while it is made
     try {
       const build = { handId, sessionId: "", name: "", generation: 0, recipe: shelf.recipe };
-      shelve(shelf, { hand: await buildHand(driver, build), driver, madeAtMs: clock.nowMs() });
+      const warm = { hand: await buildHand(driver, build), driver, madeAtMs: clock.nowMs() };
+      if (warm.hand.problems?.length) {
+        await end(warm); // a session must be told of them: it makes its own
+        throw new Error(warm.hand.problems.map(({ message }) => message).join("; "));
+      }
+      shelve(shelf, warm);
     } finally {
       handedOut.delete(handId);
     }
