@@ -3,6 +3,7 @@ import Anthropic, { AuthenticationError } from "@anthropic-ai/sdk";
 import type { MessageCreateParamsStreaming } from "@anthropic-ai/sdk/resources/messages";
 import type { ModelRequest } from "@manyhands/core";
 import { newId, toAppError } from "@manyhands/kit";
+import { createHttpFetch } from "./http-fetch.ts";
 import type { Model, ModelEnd, ModelListener } from "./model.ts";
 import { modelFailure } from "./model-failure.ts";
 import { ResponseBuilder } from "./response-builder.ts";
@@ -25,6 +26,7 @@ export function createAnthropicModel(options: AnthropicModelOptions): Model {
     authToken: "set per request",
     maxRetries: 0,
     timeout: options.idleMs,
+    fetch: createHttpFetch(),
   });
   return {
     prepare(sessionId) {
@@ -54,7 +56,8 @@ async function askOnce(
     const authToken = await options.tokens.get(sessionId);
     // The core's request is the API's, but for the free-form blocks that it keeps as JSON.
     const params = request as object as MessageCreateParamsStreaming;
-    const stream = await client.withOptions({ authToken }).messages.create(params, {
+    const stream = await client.messages.create(params, {
+      headers: { authorization: `Bearer ${authToken}` }, // a client made for each request would cost more than the request
       signal: AbortSignal.any([signal, idle.signal]),
     });
     const builder = new ResponseBuilder(

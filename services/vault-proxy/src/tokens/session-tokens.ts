@@ -36,12 +36,42 @@ export const TOKEN_TTL_MS = { min: 60_000, max: 3_600_000, default: 900_000 } as
 const ISSUER = "manyhands";
 const TYPE = "mh-session+jwt";
 const ALGORITHM = "HS256";
+const MAX_SEEN = 10_000;
 const MAX_TOKEN_LENGTH = 4096;
 const AUDIENCES: readonly string[] = ["model", "git", "mcp", "egress"] satisfies readonly TokenAudience[];
 
 /** Tokens signed with one key. */
 export function sessionTokens(key: SigningKey, clock: Pick<Clock, "nowMs">): SessionTokens {
   const bytes = new Uint8Array(Buffer.from(key.secret.reveal(), "base64"));
+  /** Tokens whose signature was right, with what they say, least recently used first: an altered one is another text. */
+  const seen = new Map<string, SessionClaims>();
+  const remember = (token: string, claims: SessionClaims) => {
+    seen.delete(token);
+    const [oldest] = seen.keys();
+    if (seen.size >= MAX_SEEN && oldest !== undefined) seen.delete(oldest);
+    seen.set(token, claims);
+  };
+  const check = async (token: string): Promise<SessionClaims> => {
+    if (token === "" || token.length > MAX_TOKEN_LENGTH) {
+      throw refused();
+    }
+    const { payload } = await jwtVerify(token, bytes, {
+      algorithms: [ALGORITHM],
+      typ: TYPE,
+      issuer: ISSUER,
+      requiredClaims: ["sub", "aud", "exp", "jti", "ws"],
+      currentDate: new Date(clock.nowMs()),
+    }).catch((error: unknown) => {
+      // The cause is left out: jose's claim errors carry the payload.
+      throw refused(error instanceof errors.JWTExpired ? "the session token has expired; mint another" : undefined);
+    });
+    const { sub, ws, jti, exp } = payload;
+    const audiences = [payload.aud ?? []].flat().filter(isAudience);
+    if (typeof sub !== "string" || typeof ws !== "string" || typeof jti !== "string" || typeof exp !== "number") {
+      throw refused();
+    }
+    return { session: sub, workspace: ws, audiences, tokenId: jti, expiresAtMs: exp * 1000 };
+  };
   return {
     async mint({ session, workspace, audiences }, ttlMs) {
       const nowS = Math.floor(clock.nowMs() / 1000);
@@ -58,28 +88,12 @@ export function sessionTokens(key: SigningKey, clock: Pick<Clock, "nowMs">): Ses
       return { token, expiresAtMs: expiresS * 1000 };
     },
     async verify(token, audience) {
-      if (token === "" || token.length > MAX_TOKEN_LENGTH) {
-        throw refused();
-      }
-      const { payload } = await jwtVerify(token, bytes, {
-        algorithms: [ALGORITHM],
-        typ: TYPE,
-        issuer: ISSUER,
-        requiredClaims: ["sub", "aud", "exp", "jti", "ws"],
-        currentDate: new Date(clock.nowMs()),
-      }).catch((error: unknown) => {
-        // The cause is left out: jose's claim errors carry the payload.
-        throw refused(error instanceof errors.JWTExpired ? "the session token has expired; mint another" : undefined);
-      });
-      const { sub, ws, jti, exp } = payload;
-      const audiences = [payload.aud ?? []].flat().filter(isAudience);
-      if (typeof sub !== "string" || typeof ws !== "string" || typeof jti !== "string" || typeof exp !== "number") {
-        throw refused();
-      }
-      if (!audiences.includes(audience)) {
-        throw AppError.denied("TOKEN_WRONG_AUDIENCE", `the session token is not for ${audience}`);
-      }
-      return { session: sub, workspace: ws, audiences, tokenId: jti, expiresAtMs: exp * 1000 };
+      const known = seen.get(token);
+      const isFresh = known !== undefined && known.expiresAtMs > clock.nowMs();
+      const claims = isFresh ? known : await check(token);
+      remember(token, claims);
+      if (claims.audiences.includes(audience)) return claims;
+      throw AppError.denied("TOKEN_WRONG_AUDIENCE", `the session token is not for ${audience}`);
     },
   };
 }
