@@ -176,6 +176,7 @@ export async function createSession(
   sessionId = "",
   metadata: Record<string, string> = {},
   budget?: JsonObject,
+  environment: JsonObject = { type: "cloud" },
 ): Promise<string> {
   const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const { session } = await bed.sessions.createSession({
@@ -189,7 +190,7 @@ export async function createSession(
     }),
     metadata,
     ...(budget === undefined ? {} : { budgetJson: json(budget) }),
-    environmentJson: json({ config: { type: "cloud" } }),
+    environmentJson: json({ config: environment }),
     initialEvents: [encodeEvent(message(text))],
   });
   return session?.id ?? "";

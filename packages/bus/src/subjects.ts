@@ -153,11 +153,27 @@ export const subjectTable: readonly SubjectRow[] = [
     stream: "MH_FILES",
   },
   {
+    name: "busHand",
+    address: "mh.hand.{kind}",
+    summary:
+      "A request to whoever is a hand of this kind: any client that answers it. JSON with `type` `provision`, `execute` " +
+      "or `release`, `hand_id`, `session_id`, and for `execute` `operation_id`, `name` and `input`; the reply is JSON " +
+      "with `content` (text) and `is_error`. An operation id is sent once.",
+    payload: "none",
+    headers: {},
+    parameters: { kind: "Kind of hand, the `image` of a recipe whose `driver` is `bus`." },
+    publishers: ["sandbox-manager"],
+    subscribers: ["any bus client that is a hand"],
+  },
+  {
     name: "audit",
     address: "mh.audit.{topic}",
     summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
     payload: "manyhands.events.v1.Event",
-    headers: { "Mh-Session": "Session it happened for; absent for what belongs to none.", "Mh-Workspace": "Workspace of that session; optional." },
+    headers: {
+      "Mh-Session": "Session it happened for; absent for what belongs to none.",
+      "Mh-Workspace": "Workspace of that session; optional.",
+    },
     parameters: { topic: "What it is about." },
     publishers: ["vault-proxy"],
     subscribers: [],
@@ -230,6 +246,8 @@ export const subjects = {
   /** A piece of the files of a session's snapshots. */
   snapshotData: (sessionId: string, sha256: string, chunk: number) =>
     `mh.snapdata.${subjectToken("session_id", sessionId)}.${subjectToken("sha256", sha256)}.${frameToken(chunk)}`,
+  /** Requests to hands that answer on the bus. */
+  busHand: (kind: string) => `mh.hand.${subjectToken("recipe.image", kind)}`,
   /** An audit fact. */
   audit: (topic: string) => `mh.audit.${subjectToken("topic", topic)}`,
 } as const;

@@ -9,6 +9,8 @@ const PAGE_SIZE = 1_000;
 const MAX_PAGES = 20;
 /** The label the sandbox-manager puts on the container of a hand. */
 const HAND_LABEL = "dev.manyhands.hand";
+/** On the overlays of a hand's repositories: the container and volume that hold their changes. */
+const SLOT_LABEL = "dev.manyhands.slot";
 
 /** The hands that live now, asked of the sandbox-managers at these addresses; none when they do not answer in time. */
 export async function listHandIds(address: string): Promise<string[]> {
@@ -41,4 +43,17 @@ export async function removeHandContainers(socketPath: string, handIds: readonly
   const all = await docker.listContainers({ all: true, filters: { label: [HAND_LABEL] } });
   const ours = all.filter(({ Labels }) => wanted.has(Labels[HAND_LABEL] ?? ""));
   await Promise.allSettled(ours.map(({ Id }) => docker.getContainer(Id).remove({ force: true })));
+  await removeMounts(docker, wanted);
+}
+
+/** What their repositories were mounted by: overlays, and the room for changes, which a container holds open. */
+async function removeMounts(docker: Docker, handIds: ReadonlySet<string>): Promise<void> {
+  const { Volumes } = await docker.listVolumes({ filters: { label: [HAND_LABEL, SLOT_LABEL] } });
+  const overlays = (Volumes ?? []).filter(({ Labels }) => handIds.has(Labels[HAND_LABEL] ?? ""));
+  const slots = new Set(overlays.map(({ Labels }) => Labels[SLOT_LABEL] ?? ""));
+  await Promise.allSettled(overlays.map(({ Name }) => docker.getVolume(Name).remove()));
+  for (const slot of slots) {
+    await Promise.allSettled([docker.getContainer(slot).remove({ force: true })]);
+    await Promise.allSettled([docker.getVolume(slot).remove()]);
+  }
 }

@@ -1,7 +1,8 @@
-import { applyStreams, connectBus, openBucket } from "@manyhands/bus";
+import { applyStreams, type Bus, connectBus, openBucket } from "@manyhands/bus";
 import { createRpcClient, type Shell, systemClock } from "@manyhands/kit";
 import { VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
+import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
 import type { TunnelDialer } from "./drivers/driver.ts";
 import { type HandEgressSource, handEgressSource } from "./egress/hand-egress.ts";
@@ -33,7 +34,7 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 /** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
-  const { store, registry, files } = await openRecords(config, shell, overrides.store);
+  const { store, registry, files, bus } = await openRecords(config, shell, overrides.store);
   const way = openWayOut(config, shell);
   const dialer = overrides.dial ?? way?.dial;
   // Whose hand it is, the record tells: a warm one is made before it has a session.
@@ -42,12 +43,18 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const names = { instance: instanceId, platform: await store.platformId() };
   const chosen = await chooseDrivers(config, names, logger, dial);
   logger.info({ driver: chosen.defaultDriver, reason: chosen.reason }, "hands are made by this driver");
-  for (const driver of chosen.drivers.values()) lifecycle.onStop(`${driver.name} driver`, () => driver.close());
+  const drivers = new Map(chosen.drivers);
+  if (bus)
+    drivers.set(
+      "bus",
+      createBusDriver(bus, instanceId, () => systemClock.nowMs()),
+    );
+  for (const driver of drivers.values()) lifecycle.onStop(`${driver.name} driver`, () => driver.close());
   const peers = createPeers();
   lifecycle.onStop("peers", () => peers.close());
   const manager = createManager({
     managerId: instanceId,
-    drivers: chosen.drivers,
+    drivers,
     defaultDriver: chosen.defaultDriver,
     store,
     registry,
@@ -94,7 +101,12 @@ async function releaseAll(manager: Manager): Promise<void> {
   }
 }
 
-type Records = { readonly store: HandStore; readonly registry: ManagerRegistry; readonly files?: FileStore };
+type Records = {
+  readonly store: HandStore;
+  readonly registry: ManagerRegistry;
+  readonly files?: FileStore;
+  readonly bus?: Bus;
+};
 
 async function openRecords(
   config: Config,
@@ -114,7 +126,7 @@ async function openRecords(
   lifecycle.onStop("bus", () => bus.close());
   await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS", "MH_FILES"] });
   const bucket = await openBucket(bus, "MH_HANDS");
-  const records = { store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
+  const records = { bus, store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
   if (!config.snapshots) return records;
   const fileStore = createBusFileStore(bus);
   lifecycle.onStop("snapshots", async () => fileStore.close());

@@ -9,9 +9,12 @@ const managers = ["apt", "cargo", "gem", "go", "npm", "pip"] as const;
 export function recipeOf(state: LivingState): MessageInitShape<typeof RecipeSchema> {
   const config = objectOf(state.environment.config);
   const packages = packagesOf(objectOf(config.packages));
+  const hand = objectOf(config.hand);
   return {
-    image: stringOf(config.image),
-    env: stringsOf(objectOf(config.env)),
+    image: stringOf(hand.image),
+    driver: stringOf(hand.driver),
+    env: stringsOf(objectOf(hand.env)),
+    restoreFiles: hand.restore_files === true,
     repositories: state.resources.flatMap(repositoryOf),
     ...networkOf(objectOf(config.networking)),
     ...(packages === undefined ? {} : { packages }),

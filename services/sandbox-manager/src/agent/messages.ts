@@ -37,7 +37,18 @@ export const FROM_AGENT = {
 } as const;
 export const REFUSAL = { fenced: 1, bad: 2, conflict: 3, busy: 4, notStarted: 5, storage: 6, spawn: 7 } as const;
 
-const KIND = { shell: 1, exec: 2, restartShell: 3, read: 4, write: 5, tree: 6, manifest: 7, bundle: 8 } as const;
+/** The agent knows no tools: it refuses 0. */
+const KIND = {
+  tool: 0,
+  shell: 1,
+  exec: 2,
+  restartShell: 3,
+  read: 4,
+  write: 5,
+  tree: 6,
+  manifest: 7,
+  bundle: 8,
+} as const;
 const PHASES = ["unknown", "queued", "running", "exited", "unknown"] as const;
 const KILLERS = [undefined, "timeout", "cancel", "out_of_memory"] as const;
 const NOTHING = new Uint8Array();

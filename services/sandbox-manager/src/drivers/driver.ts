@@ -18,7 +18,8 @@ export type OperationAction =
   | WriteAction
   | TreeAction
   | ManifestAction
-  | BundleAction;
+  | BundleAction
+  | ToolAction;
 
 /** A command in the hand's persistent shell; such commands take turns. */
 export type ShellAction = { readonly kind: "shell"; readonly script: Uint8Array };
@@ -51,6 +52,8 @@ export type ManifestAction = {
 };
 /** The bytes of at most 256 files, whose paths have at most 32 KiB in all (see `parseBundle`); links are not followed. */
 export type BundleAction = { readonly kind: "bundle"; readonly paths: readonly string[] };
+/** A tool call as it came; only for drivers that take tools. */
+export type ToolAction = { readonly kind: "tool"; readonly name: string; readonly input: unknown };
 /** What can be read without leaving a trace in the ledger. */
 export type LookAction = ReadAction | TreeAction | ManifestAction | BundleAction;
 
@@ -161,11 +164,13 @@ export type FoundHand = {
 
 /** One kind of hands. */
 export type Driver = {
-  readonly name: "docker" | "bubblewrap" | "virtual";
+  readonly name: "docker" | "bubblewrap" | "virtual" | "bus";
   /** What it does not isolate, in words for people. */
   readonly notIsolated: readonly string[];
   /** True when hands outlive the manager's process. */
   readonly survivesManager: boolean;
+  /** True when its hands are given tool calls as they came: any tool, nothing checked, no files. */
+  readonly takesTools?: boolean;
   /** True when it mounts repositories. */
   readonly mounts?: boolean;
   /** True when it makes hands from images, and so can install packages. */

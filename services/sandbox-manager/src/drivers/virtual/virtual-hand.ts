@@ -89,6 +89,8 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
         const [program = "", ...args] = action.argv;
         return execute(quote(program), { args, cwd: action.cwd ?? WORKSPACE }, spec, cancelled);
       }
+      case "tool":
+        throw new TypeError("a virtual hand knows no tools"); // a bug: only drivers that take tools are given any
       default:
         return fileAction(bash.fs, action);
     }
