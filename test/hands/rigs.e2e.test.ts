@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import type { RigOptions, RigReport } from "../durability/support/rig.ts";
 import capacity from "./capacity.rig.ts";
 import churn from "./churn.rig.ts";
+import forkFiles from "./fork-files.rig.ts";
 import managerKill from "./manager-kill.rig.ts";
 
 function run(rig: (options: RigOptions) => Promise<RigReport>, runs: number): Promise<RigReport> {
@@ -23,4 +24,12 @@ it("follows 50 running operations to their ends when their manager is killed, an
 it("refuses the hand beyond its capacity clearly, and gives it the first free place", async () => {
   const { rows } = await run(capacity, 4);
   expect(rows).toMatchObject([{ ok: true, working: 4, next_refused_clearly: true }]);
+});
+
+it("gives a new hand at another manager the files of any moment of another hand's history", async () => {
+  const { rows } = await run(forkFiles, 10);
+  expect(rows).toMatchObject([
+    { name: "bubblewrap", ok: true, histories: 10, wrong: [] },
+    { name: "docker", ok: true, histories: 1, wrong: [] },
+  ]);
 });

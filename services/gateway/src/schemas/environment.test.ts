@@ -50,3 +50,14 @@ test("packages need their registries", () => {
   expect(environmentProblems(closed).map(({ field }) => field)).toEqual(["config.packages"]);
   expect(environmentProblems(create({ config: { type: "self_hosted" } }))).toEqual([]);
 });
+
+test("what hands are made from is kept through updates until it is taken away", () => {
+  const hand = { driver: "bus", image: "adventure", env: { A: "1" }, restore_files: true };
+  const stored = create({ config: { type: "cloud", hand } });
+  const update = (input: object) => updatedEnvironment(stored, environmentUpdate.parse(input)).config;
+  expect(stored.config).toMatchObject({ hand });
+  expect(update({ config: { type: "cloud", packages: { apt: ["git"] } } })).toMatchObject({ hand });
+  expect(update({ config: { type: "cloud", hand: null } })).not.toHaveProperty("hand");
+  expect(() => create({ config: { type: "cloud", hand: { secret: "x" } } })).toThrow(/secret/);
+  expect(() => create({ config: { type: "cloud", hand: { env: { "a b": "x" } } } })).toThrow(/letters, digits/);
+});

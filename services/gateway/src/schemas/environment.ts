@@ -30,10 +30,26 @@ const packages = z.object({
   npm: packageList,
   pip: packageList,
 });
+const envName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a name of letters, digits and _");
+/** An extension of this platform: what the hands of the environment are made from. Absent parts are the manager's. */
+const hand = z.strictObject({
+  driver: text(0, 64).optional(),
+  image: text(0, 512).optional(),
+  env: z
+    .record(envName, text(0, 4096))
+    .refine((env) => Object.keys(env).length <= 64, "must have at most 64 variables")
+    .optional(),
+  restore_files: z.boolean().optional(),
+});
 const config = z.discriminatedUnion(
   "type",
   [
-    z.object({ type: z.literal("cloud"), networking: networking.nullish(), packages: packages.nullish() }),
+    z.object({
+      type: z.literal("cloud"),
+      networking: networking.nullish(),
+      packages: packages.nullish(),
+      hand: hand.nullish(),
+    }),
     z.object({ type: z.literal("self_hosted") }),
   ],
   { error: "must be cloud or self_hosted" },
@@ -106,7 +122,10 @@ const emptyCloud: CloudConfig = {
   packages: { type: "packages", apt: [], cargo: [], gem: [], go: [], npm: [], pip: [] },
 };
 
-function expandConfig(input: ConfigInput, before: CloudConfig): CloudConfig | SelfHostedConfig {
+/** A cloud configuration with this platform's extension. */
+type CloudWithHand = CloudConfig & { readonly hand?: z.infer<typeof hand> };
+
+function expandConfig(input: ConfigInput, before: CloudWithHand): CloudWithHand | SelfHostedConfig {
   if (input.type === "self_hosted") return { type: "self_hosted" };
   const lists = packageManagers.map(
     (manager) => [manager, input.packages?.[manager] ?? before.packages[manager]] as const,
@@ -115,7 +134,14 @@ function expandConfig(input: ConfigInput, before: CloudConfig): CloudConfig | Se
     type: "cloud",
     networking: input.networking ? expandNetworking(input.networking, before.networking) : before.networking,
     packages: { ...before.packages, ...Object.fromEntries(lists), type: "packages" },
+    ...handOf(input.hand, before.hand),
   };
+}
+
+/** `null` takes the extension away; absent keeps it. */
+function handOf(input: z.infer<typeof hand> | null | undefined, before: CloudWithHand["hand"]) {
+  const now = input === undefined ? before : (input ?? undefined);
+  return now === undefined ? {} : { hand: now };
 }
 
 function expandNetworking(

@@ -8,7 +8,14 @@ import { ensureHandAgent } from "@manyhands/local";
 import { SandboxService } from "@manyhands/protocol";
 import { createSandboxManager, readConfig } from "@manyhands/sandbox-manager";
 import { startNatsServer } from "@manyhands/testkit";
-import { between, type RigOptions, type RigReport, type RigRow, report, seededRandom } from "./support/rig.ts";
+import {
+  between,
+  type RigOptions,
+  type RigReport,
+  type RigRow,
+  report,
+  seededRandom,
+} from "../durability/support/rig.ts";
 
 const CALL_MS = 60_000;
 const MOST_STEPS = 9;
