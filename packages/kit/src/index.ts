@@ -68,3 +68,4 @@ export {
   startService,
   testServiceConfig,
 } from "./service.ts";
+export { trackConnections } from "./track-connections.ts";

@@ -6,11 +6,11 @@ import {
   type ServiceServer,
   type Shell,
   toAppError,
+  trackConnections,
 } from "@manyhands/kit";
 import { createApp } from "./app.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
-import { trackConnections } from "./http/close-server.ts";
 
 /** The public API and the admin server. A stop ends the event streams first, then waits for running requests. */
 export function createServer(config: Config, deps: Deps, shell: Shell): ServiceServer {

@@ -1,6 +1,5 @@
 import type { Server } from "node:http";
-import { AppError, formatAddress, type Lifecycle, parseAddress } from "@manyhands/kit";
-import { trackConnections } from "./track-connections.ts";
+import { AppError, formatAddress, type Lifecycle, parseAddress, trackConnections } from "@manyhands/kit";
 
 const MAX_CONNECTIONS = 2048;
 const KILL_MARGIN_MS = 1000;
