@@ -34,6 +34,24 @@ describe.each(folders)("golden events %s", (folder) => {
   });
 });
 
+it("reads the references to what an event left beside the log, which only the envelope has", () => {
+  const stored = readFileSync(`${root}blobs/agent.tool_result.bin`);
+  const wire = fromBinary(EventSchema, stored);
+  expect(wire.blobs).toMatchObject([
+    {
+      block: 0,
+      sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+      size: 70_000n,
+      headBytes: 32_768,
+      tailBytes: 32_768,
+    },
+  ]);
+  expect(Buffer.from(toBinary(EventSchema, wire))).toEqual(stored);
+  expect(decodeEvent(wire)).toEqual(
+    decodeEvent(fromBinary(EventSchema, readFileSync(`${root}v1/agent.tool_result.bin`))),
+  );
+});
+
 it("has a golden event for every type of the catalogue", () => {
   const written = new Set(folders.flatMap(filesOf));
   expect(wireEventTypes.filter((type) => !written.has(type))).toEqual([]);

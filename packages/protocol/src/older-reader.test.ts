@@ -18,10 +18,17 @@ import { describe, expect, it } from "vitest";
 import { decodeEvent, encodeEvent } from "./event-codec.ts";
 import { type Event, EventSchema, FrameSchema } from "./gen/manyhands/events/v1/event_pb.ts";
 
-const folder = fileURLToPath(new URL("../testdata/v1/", import.meta.url));
-const golden = readdirSync(folder)
-  .filter((name) => name.endsWith(".bin"))
-  .map((name) => [name.slice(0, -4), new Uint8Array(readFileSync(`${folder}${name}`))] as const);
+const root = fileURLToPath(new URL("../testdata/", import.meta.url));
+/** Of every folder: also events whose envelope refers to blobs. */
+const golden = readdirSync(root).flatMap((folder) =>
+  readdirSync(`${root}${folder}`)
+    .filter((name) => name.endsWith(".bin"))
+    .map((name) => {
+      const type = name.slice(0, -4);
+      const label = folder === "v1" ? type : `${type} (${folder})`;
+      return [label, new Uint8Array(readFileSync(`${root}${folder}/${name}`))] as const;
+    }),
+);
 
 /** What each message lacks in the older version, by the names of its fields. */
 const unknownThen: Readonly<Record<string, readonly string[]>> = {
