@@ -8,6 +8,7 @@ import powerCut from "./power-cut.rig.ts";
 import storm from "./storm.rig.ts";
 import { loopImage } from "./support/loop-image.ts";
 import type { RigOptions, RigReport } from "./support/rig.ts";
+import vault from "./vault.rig.ts";
 
 const seed = 20_261_120;
 // Each server and each mount is ended with this process, whatever ends it.
@@ -80,5 +81,17 @@ describe("a rig", () => {
     await image.remove();
     await image.remove();
     expect(readFileSync("/proc/mounts", "utf8")).not.toContain(mine);
+  });
+});
+
+describe("the vault", () => {
+  it("loses no credential, burns no token unnoticed and calls nothing twice when it is killed in the middle of it", async () => {
+    const { ok, rows } = await run(vault, 6);
+    const clean = { kills: 3, twice: 0, untrue: 0, burnt_unnoticed: 0, unreadable: 0, problems: [] };
+    expect(rows).toMatchObject([
+      { name: "kill_9_leeway", ...clean, needs_reauth: 0 },
+      { name: "kill_9_strict", ...clean },
+    ]);
+    expect(ok, JSON.stringify(rows)).toBe(true);
   });
 });

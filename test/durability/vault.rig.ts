@@ -86,7 +86,13 @@ async function killStorm(
     const session = await bind(bed.witness, [oauth.vaultId], bed.mcp.url);
     for (let run = 0; run < runs; run += 1) {
       signal.throwIfAborted();
-      await oneRun(bed, oauth, session, between(random, 0, 120), counts);
+      await oneRun(
+        bed,
+        oauth,
+        session,
+        { at: moments[run % moments.length] ?? "any", delayMs: between(random, 0, 120) },
+        counts,
+      );
       if (run % 10 === 9) progress(`${name}: ${run + 1} of ${runs}: ${JSON.stringify(counts)}`);
     }
     const last = await bed.witness.rotateKeys({}, { deadlineMs: patienceMs });
@@ -111,15 +117,20 @@ async function killStorm(
   return { name, ok: bars.every((bar) => bar === 0) && problems.length === 0, kills: runs, ...counts, problems };
 }
 
-async function oneRun(bed: Bed, credential: Credential, token: string, delayMs: number, counts: Counts): Promise<void> {
+/** When the process dies: while the token endpoint answers, while the tool answers, or whenever. */
+const moments = ["refresh", "call", "any"] as const;
+type Moment = { readonly at: (typeof moments)[number]; readonly delayMs: number };
+
+async function oneRun(bed: Bed, credential: Credential, token: string, moment: Moment, counts: Counts): Promise<void> {
   await bed.dying.start();
+  const asked = bed.oauth.requests();
   bed.oauth.expireAll();
   const operations = Array.from({ length: callsPerRun }, () => newId("sevt"));
   const work = [
     ...operations.map((operation) => write(bed.client, token, operation)),
     bed.client.rotateKeys({}, { deadlineMs: patienceMs }),
   ].map((one) => one.catch(() => undefined));
-  await new Promise((resolve) => setTimeout(resolve, delayMs));
+  await reached(bed, operations, asked, moment);
   await bed.dying.kill9();
   await Promise.all(work);
   for (const operation of operations) await judgeCall(bed, token, operation, counts);
@@ -127,6 +138,15 @@ async function oneRun(bed: Bed, credential: Credential, token: string, delayMs: 
   counts.unreadable += Number(
     (await bed.witness.rotateKeys({ verifyOnly: true }, { deadlineMs: patienceMs })).unreadable,
   );
+}
+
+async function reached(bed: Bed, operations: readonly string[], asked: number, { at, delayMs }: Moment): Promise<void> {
+  if (at === "any") return new Promise((resolve) => setTimeout(resolve, delayMs));
+  const isNow = () =>
+    at === "refresh"
+      ? bed.oauth.requests() > asked
+      : operations.some((operation) => bed.mcp.written.includes(operation));
+  await eventually(isNow, { timeoutMs: patienceMs, everyMs: 1 });
 }
 
 /** What the other replica says about a call must be true, and the call must have had its effect once at most. */
