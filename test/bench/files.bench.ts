@@ -27,7 +27,12 @@ export default async function filesBench({ rounds: asked }: { rounds: number }):
     const samples = { plain: [] as number[], mounted: [] as number[], refs: [] as number[] };
     const once = async (into: number[], recipe: object) => {
       const sessionId = newId("sesn");
-      into.push(await timed(() => client.provision({ sessionId, recipe })));
+      into.push(
+        await timed(async () => {
+          const { hand } = await client.provision({ sessionId, recipe });
+          if (!hand || hand.problems.length > 0) throw new Error(`not mounted: ${hand?.problems[0]?.message}`);
+        }),
+      );
       await client.release({ sessionId });
     };
     await once([], { repositories }); // prepares the checkout
@@ -61,7 +66,10 @@ async function snapshotRow({ client, manager }: Bed, repositories: object[]): Pr
   const floor: number[] = [];
   for (let change = 0; change <= changes; change++) {
     const input = { command: `echo ${change} >> /workspace/repo/dir1/file1.txt` };
-    const call = await timed(() => executeCall(client, { handId, input }));
+    const call = await timed(async () => {
+      const { result } = await executeCall(client, { handId, input });
+      if (result.isError) throw new Error(result.content);
+    });
     const snapshot = await timed(async () => manager.snapshots?.settled(handId));
     if (change === 0) continue;
     floor.push(call);

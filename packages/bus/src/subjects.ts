@@ -246,6 +246,11 @@ export const subjects = {
   /** A piece of the files of a session's snapshots. */
   snapshotData: (sessionId: string, sha256: string, chunk: number) =>
     `mh.snapdata.${subjectToken("session_id", sessionId)}.${subjectToken("sha256", sha256)}.${frameToken(chunk)}`,
+  /** Everything kept of a session's files. */
+  snapshotsOf: (sessionId: string) => {
+    const session = subjectToken("session_id", sessionId);
+    return [`mh.snap.${session}.*`, `mh.snaphead.${session}.*`, `mh.snapdata.${session}.*.*`];
+  },
   /** Requests to hands that answer on the bus. */
   busHand: (kind: string) => `mh.hand.${subjectToken("recipe.image", kind)}`,
   /** An audit fact. */

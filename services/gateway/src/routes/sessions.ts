@@ -66,14 +66,14 @@ export const sessionRoutes = (deps: SessionDeps) => ({
   "sessions.archive": async (call: Call): Promise<Session> => {
     const request = { workspaceId: call.caller.workspaceId, sessionId: call.param("session") };
     const { session } = await deps.sessions.archiveSession(request, call.rpc);
-    await endRights(deps, call, request.sessionId);
+    await endRights(deps, call, request.sessionId, "session_end");
     return answer(session);
   },
 
   "sessions.delete": async (call: Call): Promise<DeletedSession> => {
     const sessionId = call.param("session");
     await deps.sessions.deleteSession({ workspaceId: call.caller.workspaceId, sessionId }, call.rpc);
-    await endRights(deps, call, sessionId);
+    await endRights(deps, call, sessionId, "session_deleted");
     return { id: sessionId, type: "session_deleted" };
   },
 });
@@ -141,10 +141,15 @@ function readListQuery(given: Query) {
  * A session that has ended needs no hands and no rights. Both calls are safe to repeat and both services also find
  * ended sessions by themselves, so a failure here is logged and the answer stands.
  */
-async function endRights(deps: SessionDeps, call: Call, sessionId: string): Promise<void> {
+async function endRights(
+  deps: SessionDeps,
+  call: Call,
+  sessionId: string,
+  reason: "session_end" | "session_deleted",
+): Promise<void> {
   const options = { metadata: call.rpc.metadata ?? {} };
   const ended = await Promise.allSettled([
-    deps.sandboxes.release({ sessionId, reason: "session_end" }, options),
+    deps.sandboxes.release({ sessionId, reason }, options),
     deps.vaults.revokeSession({ sessionId }, options),
   ]);
   for (const end of ended) {

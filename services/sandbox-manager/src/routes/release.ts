@@ -5,7 +5,7 @@ import type { Manager } from "../hands/manager.ts";
 import { releaseHand } from "../hands/take-hand.ts";
 import { checkedId } from "./hand-codec.ts";
 
-const REASONS = ["session_end", "idle", "request", "unused"];
+const REASONS = ["session_end", "session_deleted", "idle", "request", "unused"];
 
 /**
  * Gives hands back. The record says so first; the container is removed at once where this manager can reach it, else
@@ -20,6 +20,8 @@ export function release(manager: Manager): MethodHandler<typeof SandboxService.m
     for (const found of await named(manager, request)) {
       if (await releaseHand(manager, found, reason)) released.push(found.record.handId);
     }
+    if (reason === "session_deleted" && request.sessionId !== "")
+      await manager.snapshots?.store.forget(request.sessionId);
     return { handIds: released };
   };
 }

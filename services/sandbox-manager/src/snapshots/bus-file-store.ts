@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { type Bus, createDirectReader, putMessage, readMessages, subjects } from "@manyhands/bus";
+import { type Bus, createDirectReader, purgeMessages, putMessage, readMessages, subjects } from "@manyhands/bus";
 import { retry } from "@manyhands/kit";
 import type { FileStore } from "./file-store.ts";
 
 const stream = "MH_FILES";
 const timeoutMs = 5000;
+const PURGE_MS = 30_000;
 const WRITE_ATTEMPTS = 4;
 const CHUNK_BYTES = 256 * 1024;
 const CHUNKS_PER_READ = 256;
@@ -95,6 +96,10 @@ export function createBusFileStore(bus: Bus): FileStore & { close(): void } {
     async head(sessionId, handId) {
       const found = await read(subjects.snapshotHead(sessionId, handId));
       return found && Buffer.from(found).toString("utf8");
+    },
+    async forget(sessionId) {
+      const filters = subjects.snapshotsOf(sessionId);
+      await Promise.all(filters.map((filter) => purgeMessages(bus, { stream, filter, timeoutMs: PURGE_MS })));
     },
     close: () => reader.close(),
   };

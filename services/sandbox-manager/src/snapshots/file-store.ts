@@ -13,4 +13,6 @@ export type FileStore = {
   ): Promise<{ readonly sessionId: string; readonly snapshotId: string } | undefined>;
   setHead(sessionId: string, handId: string, snapshotId: string): Promise<void>;
   head(sessionId: string, handId: string): Promise<string | undefined>;
+  /** Removes everything of a session. */
+  forget(sessionId: string): Promise<void>;
 };

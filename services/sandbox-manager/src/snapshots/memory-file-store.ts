@@ -28,5 +28,9 @@ export function createMemoryFileStore(): FileStore {
       heads.set(`${sessionId}.${handId}`, snapshotId);
     },
     head: async (sessionId, handId) => heads.get(`${sessionId}.${handId}`),
+    async forget(sessionId) {
+      for (const key of [...kept.keys()]) if (key.split(".")[1] === sessionId) kept.delete(key);
+      for (const key of [...heads.keys()]) if (key.startsWith(`${sessionId}.`)) heads.delete(key);
+    },
   };
 }

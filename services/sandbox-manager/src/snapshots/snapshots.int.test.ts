@@ -66,7 +66,7 @@ test("after a loss the files come back where the recipe asks for it, and nowhere
   }
 });
 
-test("a snapshot that was asked for is a moment like any other; an unknown one is the recipe's", async () => {
+test("a snapshot that was asked for is a moment like any other; an unknown or deleted one is the recipe's", async () => {
   const hand = await provision(newId("sesn"));
   await sh(hand.id, "echo 1 > /workspace/a");
   const { snapshotId } = await one.client.snapshot({ handId: hand.id, position: 7n });
@@ -74,6 +74,9 @@ test("a snapshot that was asked for is a moment like any other; an unknown one i
   await sh(hand.id, "echo 2 > /workspace/a");
   const fork = await provision(newId("sesn"), {}, [newId("sevt"), snapshotId]);
   expect((await sh(fork.id, "cat /workspace/a")).content).toBe("1\n");
+  await one.client.release({ sessionId: hand.sessionId, reason: "session_deleted" });
+  const late = await provision(newId("sesn"), {}, [snapshotId]);
+  expect((await sh(late.id, "ls /workspace")).content).toBe("");
   const plain = await provision(newId("sesn"), {}, [newId("snap")]);
   expect((await sh(plain.id, "ls /workspace")).content).toBe("");
 });

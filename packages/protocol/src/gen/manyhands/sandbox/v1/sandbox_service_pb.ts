@@ -552,8 +552,8 @@ export type ReleaseRequest = Message<"manyhands.sandbox.v1.ReleaseRequest"> & {
   sessionId: string;
 
   /**
-   * `session_end`, `idle`, `request` or `unused` (only hands that were asked for on a guess and never used); empty means
-   * `request`.
+   * `session_end`, `session_deleted` (its kept files go too), `idle`, `request` or `unused` (only hands that were asked
+   * for on a guess and never used); empty means `request`.
    *
    * @generated from field: string reason = 3;
    */
