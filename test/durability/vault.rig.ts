@@ -33,7 +33,6 @@ export default function vault(options: RigOptions): Promise<RigReport> {
 
 interface Bed {
   readonly dying: StoreProcess;
-  readonly client: Client;
   readonly witness: Client;
   readonly mcp: TestMcpServer;
   readonly oauth: TestOauthServer;
@@ -123,16 +122,19 @@ type Moment = { readonly at: (typeof moments)[number]; readonly delayMs: number 
 
 async function oneRun(bed: Bed, credential: Credential, token: string, moment: Moment, counts: Counts): Promise<void> {
   await bed.dying.start();
+  // A new one each time: the old one's connection may still be waiting before it looks for its server again.
+  const client = clientOf(bed.dying);
   const asked = bed.oauth.requests();
   bed.oauth.expireAll();
   const operations = Array.from({ length: callsPerRun }, () => newId("sevt"));
   const work = [
-    ...operations.map((operation) => write(bed.client, token, operation)),
-    bed.client.rotateKeys({}, { deadlineMs: patienceMs }),
+    ...operations.map((operation) => write(client, token, operation)),
+    client.rotateKeys({}, { deadlineMs: patienceMs }),
   ].map((one) => one.catch(() => undefined));
   await reached(bed, operations, asked, moment);
   await bed.dying.kill9();
   await Promise.all(work);
+  client.close();
   for (const operation of operations) await judgeCall(bed, token, operation, counts);
   await judgeCredential(bed, credential, token, counts);
   counts.unreadable += Number(
@@ -219,16 +221,18 @@ async function openBed(leeway: boolean): Promise<{ bed: Bed; close: () => Promis
   const witness = await storeProcess({ ...env, MH_VAULT_KEY_FILE: two, MH_VAULT_OTHER_KEY_FILES: one }, "vault-proxy");
   await witness.start();
   const dying = await storeProcess({ ...env, MH_VAULT_KEY_FILE: one, MH_VAULT_OTHER_KEY_FILES: two }, "vault-proxy");
-  const clientOf = ({ address }: StoreProcess) => createRpcClient(VaultService, { address, defaultDeadlineMs: 20_000 });
-  const bed = { dying, client: clientOf(dying), witness: clientOf(witness), mcp, oauth, keys };
+  const bed = { dying, witness: clientOf(witness), mcp, oauth, keys };
   const close = async () => {
-    bed.client.close();
     bed.witness.close();
     await Promise.all([dying.stop(), witness.stop()]);
     await Promise.all([mcp.close(), oauth.close(), nats.stop()]);
     await folder.cleanup();
   };
   return { bed, close };
+}
+
+function clientOf({ address }: StoreProcess): Client {
+  return createRpcClient(VaultService, { address, defaultDeadlineMs: 20_000 });
 }
 
 async function newVault(client: Client, auth: object): Promise<Credential> {
