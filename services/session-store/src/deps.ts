@@ -17,7 +17,7 @@ import type { Delta } from "@manyhands/protocol";
 import { type Blobs, createBlobs } from "./blobs/blobs.ts";
 import { reapCarriers } from "./carry/reap-carriers.ts";
 import type { Config } from "./config.ts";
-import { createRecall } from "./ids/recall.ts";
+import { createRecall, type Recall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
 import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
 import { createSessionLog, type SessionLog } from "./log/session-log.ts";
@@ -43,6 +43,8 @@ export interface Deps {
   /** Big outputs. */
   readonly blobs: Blobs;
   readonly cache: SessionCache;
+  /** Ids of old events. */
+  readonly recall: Recall;
   readonly log: SessionLog;
   readonly index: SessionIndex;
   /** Highest stream sequence this process stored: lists wait for it. */
@@ -147,6 +149,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     side,
     blobs,
     cache,
+    recall,
     log,
     index: following,
     lastStored: () => lastStored,

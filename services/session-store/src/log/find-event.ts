@@ -1,28 +1,20 @@
-/** Where an event is, by its id: the window of recent ids first, else the log backwards from its end. */
+/** Where an event is, by its id: the window of recent ids first, else the segments of older ones. */
 import { AppError } from "@manyhands/kit";
+import type { Recall } from "../ids/recall.ts";
 import type { EventStore } from "../store/event-store.ts";
-import { readEvents } from "./event-reader.ts";
+import { readWhole } from "./event-reader.ts";
 import type { HotSession } from "./hot-session.ts";
-import { decodeFrame } from "./hot-session.ts";
 
-/** Position of an event. Throws NOT_FOUND. Outside the window the cost grows with the distance from the head. */
+/** Position of an event, wherever it is. Throws NOT_FOUND. */
 export async function findPosition(
-  store: EventStore,
+  { store, recall }: { readonly store: EventStore; readonly recall: Recall },
   hot: HotSession,
   eventId: string,
-  signal: AbortSignal,
 ): Promise<number> {
-  const frame = hot.recent.frameOfEvent(eventId);
-  if (frame !== undefined) {
-    const [stored] = await store.read(hot.sessionId, [frame]);
-    const event = stored === undefined ? undefined : decodeFrame(stored).events.find((one) => one.id === eventId);
-    if (event !== undefined) return Number(event.position);
-  }
-  const to = hot.header?.head_position ?? 0;
-  for await (const chunk of readEvents(store, hot, { from: 0, to, descending: true, hint: 1000 })) {
-    signal.throwIfAborted();
-    const event = chunk.find((one) => one.id === eventId);
-    if (event !== undefined) return event.position;
-  }
-  throw AppError.notFound("event", eventId);
+  const known = await recall.idsFor(hot, { requestId: "", events: [{ id: eventId }], epoch: 0 });
+  const frame = known.frameOfEvent(eventId);
+  const [read] = frame === undefined ? [] : await readWhole(store, hot, frame, frame + 1);
+  const event = read?.events.find((one) => one.id === eventId);
+  if (event === undefined) throw AppError.notFound("event", eventId);
+  return Number(event.position);
 }

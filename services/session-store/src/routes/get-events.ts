@@ -6,6 +6,7 @@ import { findPosition } from "../log/find-event.ts";
 import type { HotSession } from "../log/hot-session.ts";
 import { type EventFilter, selectPage } from "../log/select-events.ts";
 import type { StoredEvent } from "../log/stored-event.ts";
+import { timeBounds } from "../log/time-bounds.ts";
 import { decodePageToken, encodePageToken, pageSize, queryHash } from "../page-token.ts";
 import { pageOfEvents } from "./pass-on.ts";
 import { checkOwner, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
@@ -14,7 +15,7 @@ const defaultPageSize = 1000;
 const maxNeighbours = 1000;
 const unbounded = Number.POSITIVE_INFINITY;
 
-type Reader = Pick<Deps, "cache" | "store" | "blobs">;
+type Reader = Pick<Deps, "cache" | "store" | "blobs" | "recall">;
 type Page = { events: StoredEvent[]; next?: number };
 
 /** Any slice of the log. */
@@ -72,13 +73,13 @@ async function readSlice(
 ): Promise<Page> {
   const filter = filterOf(request);
   const end = cursor?.[1] ?? head;
-  const select = (from: number, to: number, descending: boolean, limit: number, maxScanned?: number) =>
-    selectPage(
-      deps.store,
-      hot,
-      { from, to, descending, filter, limit, ...(maxScanned === undefined ? {} : { maxScanned }) },
-      signal,
-    );
+  const isTimed = filter.fromMs !== undefined || filter.beforeMs !== undefined;
+  const bounds = isTimed ? await timeBounds(deps.store, hot, filter) : { from: 0, to: head };
+  const select = (first: number, behind: number, descending: boolean, limit: number, maxScanned?: number) => {
+    const [from, to] = [Math.max(first, bounds.from), Math.min(behind, bounds.to)];
+    const scan = maxScanned === undefined ? {} : { maxScanned };
+    return selectPage(deps.store, hot, { from, to, descending, filter, limit, ...scan }, signal);
+  };
   const { slice } = request;
   switch (slice.case) {
     case "last": {
@@ -88,7 +89,7 @@ async function readSlice(
     case "beforePosition":
       return select(0, Math.min(head, cursor?.[0] ?? Number(slice.value)), true, size);
     case "around": {
-      const at = await findPosition(deps.store, hot, slice.value.eventId, signal);
+      const at = await findPosition(deps, hot, slice.value.eventId);
       const before = await select(0, at, true, slice.value.before, unbounded);
       const itself = await select(at, at + 1, false, 1);
       const after = await select(at + 1, head, false, slice.value.after, unbounded);

@@ -12,7 +12,7 @@ const defaultHeartbeatMs = 15_000;
 
 /** History, then live. */
 export function watchEvents(
-  deps: Pick<Deps, "cache" | "store" | "blobs" | "deltas" | "config">,
+  deps: Pick<Deps, "cache" | "store" | "blobs" | "recall" | "deltas" | "config">,
 ): MethodHandler<typeof SessionService.method.watchEvents> {
   return async function* (request, context) {
     const rule = rules();
@@ -27,7 +27,7 @@ export function watchEvents(
       { ...deps, ...deps.config.watch },
       {
         hot,
-        from: await startOf(deps, hot, request, context.signal),
+        from: await startOf(deps, hot, request),
         filter: { types: [], includePlatform: request.includePlatform },
         heartbeatMs: beat || defaultHeartbeatMs,
         includeDeltas: request.includeDeltas,
@@ -48,14 +48,13 @@ export function watchEvents(
 }
 
 async function startOf(
-  deps: Pick<Deps, "store">,
+  deps: Pick<Deps, "store" | "recall">,
   hot: HotSession,
   request: WatchEventsRequest,
-  signal: AbortSignal,
 ): Promise<number> {
   const { start } = request;
   if (start.case === "fromPosition") return Number(start.value);
-  if (start.case === "afterEventId") return (await findPosition(deps.store, hot, start.value, signal)) + 1;
+  if (start.case === "afterEventId") return (await findPosition(deps, hot, start.value)) + 1;
   return hot.header?.head_position ?? 0;
 }
 
