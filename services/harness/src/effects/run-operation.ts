@@ -8,6 +8,7 @@
 import {
   boundText,
   type Call,
+  type ContentBlock,
   type EventDraft,
   followUp,
   interruptedWhileRunning,
@@ -222,11 +223,19 @@ function settle(operation: Operation, result: OperationResult, isOnItsWay = fals
   const answer = resultDraft(
     operation.call,
     outcome,
-    boundText(text, operation.outputBytes),
+    withImage(boundText(text, operation.outputBytes), result),
     isError,
     operation.handId,
   );
   return { type: "answered", events: [...lost, answer] };
+}
+
+/** A picture follows the words about it. */
+function withImage(words: string, { image }: OperationResult): ContentBlock[] | string {
+  if (image === undefined) return words;
+  const data = Buffer.from(image.data).toString("base64");
+  const picture = { type: "image", source: { type: "base64", media_type: image.mediaType, data } } as const;
+  return [{ type: "text", text: words }, picture];
 }
 
 function wordsOf(operation: Operation, result: OperationResult, outcome: OperationOutcome): string {

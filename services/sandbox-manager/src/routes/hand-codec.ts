@@ -110,5 +110,6 @@ export function resultToWire(result: Result): MessageInitShape<typeof OperationR
     outputSha256: result.outputSha256,
     handLost: result.handLost ?? false,
     lostReason: result.lostReason ?? "",
+    ...(result.image === undefined ? {} : { image: { mediaType: result.image.mediaType, data: result.image.data } }),
   };
 }

@@ -1,5 +1,7 @@
 import { boundedText, MODEL_BYTES } from "./bounded-text.ts";
 import { errnoText } from "./errno.ts";
+import { imageAnswer } from "./image.ts";
+import { readPdf } from "./pdf.ts";
 import type { Tool, ToolResult } from "./tool.ts";
 import { onlyFields, optionalRange, path } from "./tool-input.ts";
 
@@ -7,17 +9,20 @@ import { onlyFields, optionalRange, path } from "./tool-input.ts";
 const MAX_FILE_BYTES = 8 * 1024 * 1024;
 const SNIFF_BYTES = 8192;
 
-/** A file as text, whole or some of its lines. */
+/** A file as text, whole or some of its lines; a picture as a picture; a PDF's pages as text. */
 export const read: Tool = {
   name: "read",
   check(input) {
     onlyFields(input, ["file_path", "view_range"]);
     const file = path(input, "file_path");
     const range = optionalRange(input, "view_range");
+    if (/\.pdf$/i.test(file)) return readPdf(file, range);
     return {
       action: { kind: "read", path: file, maxBytes: MAX_FILE_BYTES },
       answer({ exitCode, output }) {
         if (exitCode !== 0) return { content: `${file}: ${errnoText(exitCode)}`, isError: true };
+        const image = imageAnswer(file, output);
+        if (image) return image;
         if (output.subarray(0, SNIFF_BYTES).includes(0)) {
           return {
             content: `${file}: is a binary file of ${output.length} bytes; use bash to inspect it`,

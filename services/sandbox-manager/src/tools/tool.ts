@@ -1,7 +1,15 @@
 import type { Hand, OperationAction, OperationState } from "../drivers/driver.ts";
 
 /** What the model is shown. */
-export type ToolResult = { readonly content: string; readonly isError: boolean };
+export type ToolResult = {
+  readonly content: string;
+  readonly isError: boolean;
+  /** A picture beside the words. */
+  readonly image?: ResultImage;
+};
+
+/** A picture as the model takes it. */
+export type ResultImage = { readonly mediaType: string; readonly data: Uint8Array };
 
 /** How the operation of a call ended by itself (not killed, not lost). */
 export type OperationEnd = { readonly state: OperationState; readonly exitCode: number; readonly output: Buffer };

@@ -12,6 +12,7 @@ import { createPeers } from "../hands/peers.ts";
 import type { Result } from "../hands/results.ts";
 import { runCall } from "../hands/run-operation.ts";
 import { boundedText, MODEL_BYTES } from "./bounded-text.ts";
+import { imageAnswer } from "./image.ts";
 import { inputHash } from "./input-hash.ts";
 
 /** The tools, end to end over the virtual driver: input to words. */
@@ -104,6 +105,33 @@ test("write, read and ranges", async () => {
   expect(await fails("read", { file_path: "notes" })).toBe("/workspace/notes: it is a folder");
   await call("bash", { command: "printf 'a\\0b' > binary" });
   expect(await fails("read", { file_path: "binary" })).toContain("is a binary file");
+});
+
+test("a picture is shown as one, told by its bytes, and never too big for the log", async () => {
+  const png = Buffer.from(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+    "base64",
+  );
+  await call("bash", { command: `printf '%s' '${png.toString("base64")}' | base64 -d > dot.dat` });
+  const shown = await call("read", { file_path: "dot.dat" });
+  expect(shown).toMatchObject({ isError: false, content: "/workspace/dot.dat: image/png, 70 bytes" });
+  expect(shown.image?.mediaType).toBe("image/png");
+  expect(Buffer.from(shown.image?.data ?? []).equals(png)).toBe(true);
+  expect(imageAnswer("big.gif", Buffer.alloc(300_000, "GIF89a"))).toMatchObject({ isError: true });
+  expect(imageAnswer("a.png", Buffer.from("\u0089PNG it is not"))).toBeUndefined();
+  for (const [bytes, mediaType] of [
+    [Buffer.from([0xff, 0xd8, 0xff, 0xe0]), "image/jpeg"],
+    [Buffer.from("GIF87a..."), "image/gif"],
+    [Buffer.from("RIFF....WEBPVP8 "), "image/webp"],
+  ] as const) {
+    expect(imageAnswer("x", bytes)?.image?.mediaType).toBe(mediaType);
+  }
+});
+
+test("a PDF that nothing here can read says so; one that is not there likewise", async () => {
+  await call("write", { file_path: "paper.pdf", content: "%PDF-1.4" });
+  expect(await fails("read", { file_path: "paper.pdf" })).toContain("neither pdftotext nor python3");
+  expect(await fails("read", { file_path: "none.pdf" })).toBe("/workspace/none.pdf: there is no such file or folder");
 });
 
 test("edit replaces a unique text, refuses an ambiguous one, and the same call again changes nothing", async () => {
