@@ -1,8 +1,8 @@
 /** Orders in which real systems fail: lost answers, doubled deliveries, storms, readers at the tail, restarts. */
 import type { EventStore, StoredFrame } from "@manyhands/bus";
 import { expect, it } from "vitest";
-import type { StoreUnderTest } from "./event-store-contract.ts";
 import { answerMs, appendNext, frame, isSame, numbers, settle } from "./frames.ts";
+import type { StoreUnderTest } from "./store-under-test.ts";
 
 const stormWriters = 8;
 const stormFrames = 25;

@@ -7,24 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { adversarialOrders } from "./adversarial-orders.ts";
 import { answerMs, frame, isSame } from "./frames.ts";
 import { againstModel } from "./model.ts";
-
-/** A store to be tested. */
-export interface OpenStore {
-  readonly store: EventStore;
-  /**
-   * The same storage after whatever serves it has died and come back; the store from before is not used again. Left out
-   * by stores that do not outlive their process.
-   */
-  reopen?(): Promise<EventStore>;
-  close(): Promise<void>;
-}
-
-/** How tests get at the store; it changes when it is opened again. */
-export interface StoreUnderTest {
-  readonly store: EventStore;
-  /** Opens it again where it can be. */
-  reopen(): Promise<void>;
-}
+import type { OpenStore, StoreUnderTest } from "./store-under-test.ts";
 
 /** Declares the tests. `name` tells runs apart; `open` is called once; `programs` is how many random programs are tried. */
 export function eventStoreContract(name: string, open: () => Promise<OpenStore>, programs = 30): void {

@@ -1,8 +1,8 @@
 /** Random programs, each answer compared with that of a map in memory. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import type { StoreUnderTest } from "./event-store-contract.ts";
 import { answerMs, frame, isSame, numbers } from "./frames.ts";
+import type { StoreUnderTest } from "./store-under-test.ts";
 
 const step = fc.record({
   what: fc.constantFrom("append", "append", "append", "read", "leader", "last", "purge"),
