@@ -14,6 +14,8 @@ import { timed, timeRow } from "./support/rows.ts";
 const leastRounds = 5;
 const perRound = 20;
 const warmUp = 5;
+/** As short as no model is between two tool uses; what follows a call (a look at changed files) is over by then. */
+const betweenMs = 10;
 
 const names = ["exec", "channel", "call", "grpc"] as const;
 type Measured = Record<(typeof names)[number], () => Promise<void>>;
@@ -71,6 +73,7 @@ async function inBlocks(measured: Measured, rounds: number): Promise<Samples> {
     for (const [place] of names.entries()) {
       const name = names[(place + round) % names.length] ?? "exec";
       for (let count = -warmUp; count < perRound; count += 1) {
+        await systemClock.sleep(betweenMs);
         const ms = await timed(measured[name]);
         if (count >= 0) samples[name].push(ms);
       }

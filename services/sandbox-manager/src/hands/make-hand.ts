@@ -56,10 +56,12 @@ export async function makeHand(
     const warm = egress ? undefined : await pool.claim(wanted.recipe);
     try {
       if (!warm && held.size + pool.size > limits.capacity) await pool.makeRoom();
-      return await make(manager, { driver: warm?.driver ?? driver, wanted, before, warm, egress, problems, moment });
+      const making = { driver: warm?.driver ?? driver, wanted, before, warm, egress, problems, moment };
+      const made = await make(manager, making);
+      if (!driver.takesTools) pool.want(wanted.recipe);
+      return made;
     } finally {
       if (warm) pool.settled(warm.hand.handId);
-      if (!driver.takesTools) pool.want(wanted.recipe);
     }
   });
 }
