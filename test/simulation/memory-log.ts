@@ -85,7 +85,7 @@ export class MemoryLog {
     const fresh = request.events.filter((event) => !session.positions.has(event.id));
     if (fresh.length > 0) {
       if (session.closed !== "") {
-        throw new AppError("fenced", { reason: "SESSION_CLOSED", message: `the session is ${session.closed}` });
+        throw new AppError("conflict", { reason: "SESSION_CLOSED", message: `the session is ${session.closed}` });
       }
       checkEpoch(session, request);
       const { expectedPosition } = request;
