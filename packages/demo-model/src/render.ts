@@ -15,10 +15,12 @@ export type OutputBlock =
       readonly name: string;
       readonly input: unknown;
       readonly caller: { readonly type: "direct" };
+      /** What is streamed instead of the input, where a scenario wants broken JSON. */
+      readonly raw?: string;
     };
 
 /** Why the response ended. */
-export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
+export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence" | "refusal" | "pause_turn";
 
 /** A whole response of the Messages API. */
 export type OutputMessage = {
@@ -57,7 +59,7 @@ export function renderMessage(choice: Choice, request: CreateRequest, input: Inp
     role: "assistant",
     model: request.model,
     content,
-    stop_reason: ending.reason,
+    stop_reason: choice.step?.stop_reason ?? ending.reason,
     stop_sequence: ending.sequence,
     stop_details: null,
     container: null,
@@ -94,9 +96,9 @@ function renderBlocks(choice: Choice, request: CreateRequest, hash: string): Out
     if ("thinking" in block) return showsThinking ? [thinkingBlock(fill(block.thinking, values), request)] : [];
     if ("text" in block) return textBlocks(fill(block.text, values));
     if (missing.length > 0) return [];
-    const { name, input } = block.tool_use;
-    const id = toolUseId(hash, position, hasThinking);
-    return [{ type: "tool_use", id, name, input: fillJson(input, values), caller: { type: "direct" } }];
+    const { name, input, raw_input: raw, id = toolUseId(hash, position, hasThinking) } = block.tool_use;
+    const use = { type: "tool_use", id, name, input: fillJson(input, values), caller: { type: "direct" } } as const;
+    return [raw === undefined ? use : { ...use, raw }];
   });
   if (missing.length === 0) return blocks;
   return [

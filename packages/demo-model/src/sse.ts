@@ -53,7 +53,8 @@ export function event(name: string, data: object, tokens = 0): StreamEvent {
 function emptyBlock(block: OutputBlock): object {
   if (block.type === "text") return { ...block, text: "" };
   if (block.type === "thinking") return { ...block, thinking: "", signature: "" };
-  return { ...block, input: {} };
+  const { raw: _, ...shown } = block;
+  return { ...shown, input: {} };
 }
 
 type Delta = { readonly value: object; readonly tokens: number };
@@ -69,7 +70,7 @@ function deltasOf(block: OutputBlock, chunkChars: number): Delta[] {
     return [...thoughts, delta({ type: "signature_delta", signature: block.signature }, "")];
   }
   // The real API opens a tool's input with an empty piece.
-  return ["", ...pieces(JSON.stringify(block.input), chunkChars)].map((partial_json) =>
+  return ["", ...pieces(block.raw ?? JSON.stringify(block.input), chunkChars)].map((partial_json) =>
     delta({ type: "input_json_delta", partial_json }, partial_json),
   );
 }
