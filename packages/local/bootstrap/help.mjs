@@ -75,6 +75,15 @@ export const commands = {
   --from S               the first one (default 1)
   --trace                print what happens, step by step
   --json                 one JSON object instead of a table`,
+  leaks: `npm run --silent leaks -- [--json]
+
+  Runs a session that uses a credential of every kind with a model that steals, then looks for each credential in the log,
+  streams, answers, hands, logs, metrics, files and memory of every service but the vault-proxy. The same search over a
+  platform that leaks on purpose proves that it sees. The exit code is 1 on one find, or where the search is blind.
+
+  --no-install           install nothing
+  --json                 one JSON object instead of a table
+`,
   attacks: `npm run --silent attacks -- [--json] [--runtimes LIST] [--only TEXT] [--fast]
 
   Attacks hands of every kind from inside, each attack with a control that must work where the defence is off. As root

@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, (args: readonly string[]) => Promise<num
   hands: async (args) => (await import("./commands/hands.ts")).hands(args),
   storm: async (args) => (await import("./commands/storm.ts")).storm(args),
   attacks: async (args) => (await import("./commands/attacks.ts")).attacks(args),
+  leaks: async (args) => (await import("./commands/leaks.ts")).leaks(args),
   simulate: async (args) => (await import("./commands/simulate.ts")).simulate(args),
   replay: async (args) => (await import("./commands/replay.ts")).replay(args),
   streams: async (args) => (await import("./commands/streams.ts")).streams(args),

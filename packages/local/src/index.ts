@@ -5,6 +5,7 @@ export type { ComposeImage } from "./compose-images.ts";
 export { ensureComposeImages } from "./compose-images.ts";
 export type { ComposeCommand } from "./compose-plugin.ts";
 export { ensureCompose } from "./compose-plugin.ts";
+export { containersOfSession, readContainer } from "./demo/hands-of-session.ts";
 export type { DevJson } from "./dev-json.ts";
 export { readDevJson } from "./dev-json.ts";
 export type { DockerEngine } from "./docker-engine.ts";

@@ -1,5 +1,3 @@
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { z } from "zod";
 import { bubblewrapForTests } from "../bubblewrap.ts";
@@ -7,7 +5,7 @@ import { engineForTests } from "../docker-install.ts";
 import { gvisorForAttacks } from "../gvisor.ts";
 import { ensureHandAgent } from "../hand-agent.ts";
 import { ensureHandImage } from "../hand-image.ts";
-import { rootDir } from "../paths.ts";
+import { loadSuite } from "../load-suite.ts";
 import { stderrProgress } from "../progress.ts";
 import { messageOf, SetupError } from "../setup-error.ts";
 import { onStopSignal } from "../stop-signal.ts";
@@ -57,7 +55,7 @@ export async function attacks(args: readonly string[]): Promise<number> {
       : undefined;
     if (gvisor?.problem !== undefined) stderrProgress(`gVisor: ${gvisor.problem}`);
     try {
-      const run = await loadSuite();
+      const run = await loadSuite("attacks/attacks.ts", "runAttacks");
       const { fast, only } = values;
       const options = { agent, runtimes, fast, signal: stopped.signal, progress: stderrProgress };
       const result = report.parse(await run({ ...options, ...(only === undefined ? {} : { only }) }));
@@ -84,13 +82,4 @@ export function attackTable({ rows, total, contained, absent, not_isolated: gaps
     words.map((word) => `${kind} does not isolate: ${word}`),
   );
   return `${[...lines, ...open, ...missing, `${contained}/${total} contained`].join("\n")}\n`;
-}
-
-async function loadSuite(): Promise<(options: object) => Promise<unknown>> {
-  const module: unknown = await import(pathToFileURL(join(rootDir, "test", "attacks", "attacks.ts")).href);
-  if (typeof module !== "object" || module === null || !("runAttacks" in module))
-    throw new SetupError("test/attacks is not whole", { advice: "This checkout is not complete." });
-  const { runAttacks } = module;
-  if (typeof runAttacks !== "function") throw new SetupError("test/attacks is not whole", { advice: "" });
-  return (options) => Promise.resolve(runAttacks(options));
 }

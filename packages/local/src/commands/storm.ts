@@ -1,9 +1,7 @@
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { z } from "zod";
+import { loadSuite } from "../load-suite.ts";
 import { ensureNatsServer } from "../nats-server.ts";
-import { rootDir } from "../paths.ts";
 import { stderrProgress } from "../progress.ts";
 import { SetupError } from "../setup-error.ts";
 import { onStopSignal } from "../stop-signal.ts";
@@ -37,10 +35,8 @@ export async function storm(args: readonly string[]): Promise<number> {
     stopped.abort(new SetupError(`stopped by ${signal}`, { advice: "Nothing is left behind." }));
   });
   process.env.NATS_SERVER_BIN = (await ensureNatsServer(stderrProgress)).path;
-  const module: unknown = await import(pathToFileURL(join(rootDir, "test", "storm", "storm.ts")).href);
-  if (typeof module !== "object" || module === null || !("runStorm" in module) || typeof module.runStorm !== "function")
-    throw new SetupError("test/storm/storm.ts is not whole", { advice: "This checkout is not complete." });
-  const result = report.parse(await module.runStorm({ ...options, signal: stopped.signal, progress: stderrProgress }));
+  const run = await loadSuite("storm/storm.ts", "runStorm");
+  const result = report.parse(await run({ ...options, signal: stopped.signal, progress: stderrProgress }));
   process.stdout.write(values.json ? `${JSON.stringify(result)}\n` : table(result));
   return result.ok ? 0 : 1;
 }

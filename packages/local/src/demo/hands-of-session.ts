@@ -46,18 +46,23 @@ export interface Sweep {
  * user and once as root, so the secret itself never goes in. Throws when the sweep could not read anything.
  */
 export async function sweepContainer(containerId: string, secret: string): Promise<Sweep> {
-  const docker = await engine();
-  const container = docker.getContainer(containerId);
   let bytes = 0;
   let found = false;
   for (const user of ["65532:65532", "0:0"]) {
-    const exec = await container.exec({ Cmd: ["/bin/sh", "-c", sweepScript], User: user, AttachStdout: true });
-    const output = await readAll(docker, await exec.start({}));
+    const output = await readContainer(containerId, user);
     bytes += output.length;
     found ||= output.includes(secret) || output.includes(Buffer.from(`x-access-token:${secret}`).toString("base64"));
   }
   if (bytes === 0) throw new SetupError("the look into the sandbox read nothing", { advice: "" });
   return { bytes, found };
+}
+
+/** What this user (`uid:gid`) can read in a container: environment, command lines and files, one after the other. */
+export async function readContainer(containerId: string, user: string): Promise<Buffer> {
+  const docker = await engine();
+  const container = docker.getContainer(containerId);
+  const exec = await container.exec({ Cmd: ["/bin/sh", "-c", sweepScript], User: user, AttachStdout: true });
+  return readAll(docker, await exec.start({}));
 }
 
 async function readAll(docker: Docker, stream: NodeJS.ReadWriteStream): Promise<Buffer> {
