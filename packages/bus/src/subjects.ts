@@ -156,7 +156,7 @@ export const subjectTable: readonly SubjectRow[] = [
     name: "busHand",
     address: "mh.hand.{kind}",
     summary:
-      "A request to whoever is a hand of this kind: any client that answers it. JSON with `type` `provision`, `execute` " +
+      "A request to whoever is a hand of this kind, which is whatever client answers it. JSON with `type` `provision`, `execute` " +
       "or `release`, `hand_id`, `session_id`, and for `execute` `operation_id`, `name` and `input`; the reply is JSON " +
       "with `content` (text) and `is_error`. An operation id is sent once.",
     payload: "none",

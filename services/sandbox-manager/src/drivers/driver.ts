@@ -7,7 +7,7 @@
  * D3 A hand outlives its manager where the driver says so (`survivesManager`); `adopt` finds it again.
  * D4 Losing a hand settles everything that waits for it with reason HAND_LOST.
  */
-import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
+import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 
 /** What an operation does. Paths are absolute. */
 export type OperationAction =
@@ -169,7 +169,7 @@ export type Driver = {
   readonly notIsolated: readonly string[];
   /** True when hands outlive the manager's process. */
   readonly survivesManager: boolean;
-  /** True when its hands are given tool calls as they came: any tool, nothing checked, no files. */
+  /** True when its hands are given tool calls as they came, whatever the tool; they have no files. */
   readonly takesTools?: boolean;
   /** True when it mounts repositories. */
   readonly mounts?: boolean;

@@ -1,6 +1,6 @@
 import { AppError } from "@manyhands/kit";
 import type { Packages } from "../drivers/driver.ts";
-import type { RecipeProblem, RecipeRepository } from "../recipe/resolve-repositories.ts";
+import type { RecipeProblem, RecipeRepository } from "../recipe/recipe-repository.ts";
 
 /** What a hand may reach; enforced by the vault-proxy, which is the only way out. */
 export type NetworkPolicy = {

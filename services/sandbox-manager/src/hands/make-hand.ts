@@ -6,7 +6,7 @@ import { AppError, newId, toAppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
 import type { HandEgress } from "../egress/hand-egress.ts";
 import { prepareRecipe } from "../recipe/prepare-recipe.ts";
-import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
+import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
 import { withFilesOf } from "../snapshots/with-files.ts";
 import { buildHand, driverOf } from "./build-hand.ts";

@@ -4,7 +4,8 @@ import type { Driver } from "../drivers/driver.ts";
 import type { HandRecord, Recipe } from "../hands/hand-record.ts";
 import type { Manager } from "../hands/manager.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
-import { type RecipeProblem, type RecipeRepository, resolveRepositories } from "./resolve-repositories.ts";
+import type { RecipeProblem, RecipeRepository } from "./recipe-repository.ts";
+import { resolveRepositories } from "./resolve-repositories.ts";
 
 /** A recipe that makes the same hand each time, and where that hand's files come from. */
 export type PreparedRecipe = {

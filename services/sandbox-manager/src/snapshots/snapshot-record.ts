@@ -1,6 +1,6 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import { AppError } from "@manyhands/kit";
-import type { RecipeRepository } from "../recipe/resolve-repositories.ts";
+import type { RecipeRepository } from "../recipe/recipe-repository.ts";
 import type { FileChange } from "./file-state.ts";
 
 /** One stored snapshot. Its name is the operation's id, `snap_…`, or `base_<hand>` for the state of the recipe. */

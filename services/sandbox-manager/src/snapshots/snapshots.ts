@@ -11,7 +11,7 @@
 import { createHash } from "node:crypto";
 import { AppError, type Clock, type Logger, newId, withDeadline } from "@manyhands/kit";
 import type { Hand } from "../drivers/driver.ts";
-import type { RecipeRepository } from "../recipe/resolve-repositories.ts";
+import type { RecipeRepository } from "../recipe/recipe-repository.ts";
 import {
   changed,
   difference,

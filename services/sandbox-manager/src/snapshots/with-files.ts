@@ -3,7 +3,7 @@ import type { Driver, Hand } from "../drivers/driver.ts";
 import { buildHand } from "../hands/build-hand.ts";
 import type { HandRecord } from "../hands/hand-record.ts";
 import type { Manager } from "../hands/manager.ts";
-import type { RecipeProblem } from "../recipe/resolve-repositories.ts";
+import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 import { restoreFiles } from "./restore-files.ts";
 import type { Moment } from "./snapshots.ts";
 

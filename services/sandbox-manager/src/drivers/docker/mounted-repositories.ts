@@ -1,7 +1,8 @@
 /** Repositories in a hand: for each an overlay volume of the prepared checkout below and the hand's slot above. */
 import { type Logger, systemClock } from "@manyhands/kit";
 import type Docker from "dockerode";
-import { problemOf, type RecipeProblem } from "../../recipe/resolve-repositories.ts";
+import type { RecipeProblem } from "../../recipe/recipe-repository.ts";
+import { problemOf } from "../../recipe/resolve-repositories.ts";
 import type { HandPlan, PlannedRepository } from "../driver.ts";
 import { LABEL } from "./container-spec.ts";
 import type { OverlaySlots } from "./overlay-slots.ts";
