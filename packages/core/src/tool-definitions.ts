@@ -32,7 +32,8 @@ export const handTools: readonly ToolDefinition[] = [
   },
   {
     name: "read",
-    description: "Reads a text file and returns its lines with line numbers.",
+    description:
+      "Reads a file: text as it is, a picture (PNG, JPEG, GIF, WebP of at most 256 KiB) as a picture, the pages of a PDF as text.",
     input_schema: input(
       {
         file_path: path("The file; relative paths start at the workspace."),
@@ -41,7 +42,8 @@ export const handTools: readonly ToolDefinition[] = [
           items: { type: "integer" },
           minItems: 2,
           maxItems: 2,
-          description: "First and last line, counted from 1, both included; a last line of 0 or less means the end.",
+          description:
+            "First and last line (of a PDF: page), counted from 1, both included; a last one of 0 or less means the end.",
         },
       },
       ["file_path"],

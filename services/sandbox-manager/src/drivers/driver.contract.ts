@@ -315,6 +315,21 @@ function describeProcesses(fixture: () => Fixture): void {
     expect(output.toString().trim()).toBe("0");
   });
 
+  test("a cancel kills the same whole tree, also of a program beside the shell", async () => {
+    const { hand } = fixture();
+    const id = newId("sevt");
+    const script = `trap '' TERM; (setsid sh -c "trap '' TERM; sleep 8765432; sleep 8765432" & exit 0); echo begun; sleep 8765432`;
+    const { parts } = await hand.start(spec({ kind: "exec", argv: ["sh", "-c", script] }, id));
+    await expect.poll(async () => (await hand.state(id))?.outputBytes, { timeout: TIMEOUT_MS }).toBe(6);
+    await hand.cancel(id);
+    expect((await collect(parts)).state.killedBy).toBe("cancel");
+    const { output } = await run(
+      hand,
+      shell("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c '[8]765432'"),
+    );
+    expect(output.toString().trim()).toBe("0");
+  });
+
   test("a reader that goes away neither blocks nor kills a command that floods", async () => {
     const { hand } = fixture();
     const id = newId("sevt");

@@ -6,6 +6,7 @@ import { newId, silentLogger } from "@manyhands/kit";
 import { freePort } from "@manyhands/testkit";
 import Docker from "dockerode";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { PROXY_ENV } from "../../egress/proxy-env.ts";
 import { agentBinary, DEBIAN_IMAGE, ensureTestImages } from "../../testing/test-images.ts";
 import { run, shell, testPlan } from "../driver.contract.ts";
 import type { Driver, Hand } from "../driver.ts";
@@ -78,6 +79,7 @@ test("nothing of the manager's environment, of the host's files or of the engine
   );
   const names = (text.split("\n")[0] ?? "").split(" ").filter((name) => !name.startsWith("/"));
   const known = [
+    ...Object.keys(PROXY_ENV),
     "GIT_TERMINAL_PROMPT",
     "GREETING",
     "HOME",
