@@ -55,5 +55,6 @@ it("serves these operations and no fewer", () => {
     "sessions.resources.retrieve",
     "sessions.resources.update",
     "sessions.resources.delete",
+    "vaults.credentials.mcpOAuthValidate",
   ]);
 });

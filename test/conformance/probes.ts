@@ -127,6 +127,17 @@ export const probes: Partial<Record<OperationName, Probe>> = {
       [made.credential],
     );
   },
+  "vaults.credentials.mcpOAuthValidate": async (client, made) => {
+    const credential = await client.beta.vaults.credentials.create(made.vault, {
+      auth: { type: "mcp_oauth", mcp_server_url: "https://mcp.invalid/", access_token: token },
+    });
+    const vault_id = { vault_id: made.vault };
+    const validation = await client.beta.vaults.credentials.mcpOAuthValidate(credential.id, vault_id);
+    strictEqual(validation.status, "unknown"); // nobody is there
+    strictEqual(validation.credential_id, credential.id);
+    ok(!JSON.stringify(validation).includes(token));
+    await client.beta.vaults.credentials.delete(credential.id, vault_id);
+  },
   "sessions.create": async (client, made) => {
     const session = await client.beta.sessions.create({
       agent: { type: "agent", id: made.agent, version: 2 },

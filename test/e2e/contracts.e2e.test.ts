@@ -26,7 +26,7 @@ const services = [
     methods: ["manyhands.sandbox.v1.SandboxService/Execute"],
     call: { method: "manyhands.sandbox.v1.SandboxService/DescribeDrivers", data: {} },
     answers: "virtual",
-    unserved: "manyhands.sandbox.v1.SandboxService/Snapshot",
+    unserved: "manyhands.sandbox.v1.SandboxService/Grant",
   },
   {
     name: "vault-proxy",
@@ -37,7 +37,7 @@ const services = [
       data: { workspaceId: "wrkspc_contract", displayName: "contract" },
     },
     answers: "vlt_",
-    unserved: "manyhands.vault.v1.VaultService/CallTool",
+    unserved: undefined, // it serves all of its contract
   },
 ] as const;
 

@@ -49,6 +49,8 @@ const DRAIN_MS = 4_000;
 const EVERY = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "TZ", "MH_LOG_LEVEL"];
 /** Only the one service that leaves the machine needs to know how to. */
 const NETWORK = [
+  "MH_MCP_PRIVATE_RANGES",
+  "MH_MCP_IDEMPOTENT_TOOLS",
   "NODE_EXTRA_CA_CERTS",
   "SSL_CERT_FILE",
   "SSL_CERT_DIR",
