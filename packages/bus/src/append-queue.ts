@@ -17,6 +17,11 @@ export interface FrameAppender {
 const maxSingles = 8;
 /** Fewer waiting ones are quicker each on its own: a group costs the server as much as about a dozen syncs. */
 const minGroup = 16;
+/** So many go without waiting for more, so that the server writes while the next ones are made. */
+const fullGroup = 32;
+const maxGroups = 2;
+/** How long after a group appends are held back until the end of the turn of the event loop, for the next group. */
+const busyMs = 20;
 const maxGroup = 128;
 const maxGroupBytes = 4 * 1024 * 1024;
 const maxWaiting = 4096;
@@ -40,7 +45,9 @@ class Appender implements FrameAppender {
   readonly #nextId = groupIds();
   #waiting: Waiting[] = [];
   #singles = 0;
-  #isGrouping = false;
+  #groups = 0;
+  #busyUntilMs = 0;
+  #isScheduled = false;
   #offUntilMs = 0;
 
   constructor(bus: Bus) {
@@ -48,13 +55,16 @@ class Appender implements FrameAppender {
   }
 
   append(frame: FrameToAppend, timeoutMs: number): Promise<AppendOutcome> {
-    const isFree = !this.#isGrouping && this.#singles < maxSingles && this.#waiting.length === 0;
-    if (isFree || !this.#mayGroup()) return this.#single(frame, timeoutMs);
+    const isFree = this.#groups === 0 && this.#singles < maxSingles && this.#waiting.length === 0;
+    const isBusy = performance.now() < this.#busyUntilMs;
+    if ((isFree && !isBusy) || !this.#mayGroup()) return this.#single(frame, timeoutMs);
     if (this.#waiting.length >= maxWaiting) {
       throw AppError.exhausted("TOO_MANY_WAITING", `more than ${maxWaiting} appends wait for the log`, 100);
     }
     const done = Promise.withResolvers<AppendOutcome>();
     this.#waiting.push({ frame, deadlineMs: performance.now() + timeoutMs, done });
+    if (this.#waiting.length >= fullGroup) this.#goOn();
+    else if (isBusy) this.#goOnLater();
     return done.promise;
   }
 
@@ -73,18 +83,28 @@ class Appender implements FrameAppender {
     return outcome;
   }
 
-  /** Sends what waits: together when it is many, else as many single ones as may be in flight. */
+  #goOnLater(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#goOn();
+    });
+  }
+
+  /** Sends what waits: together when it is many, else as many single ones as may be in flight beside no group. */
   #goOn(): void {
-    if (this.#isGrouping) return;
     if (this.#waiting.length >= minGroup && this.#mayGroup()) {
-      this.#isGrouping = true;
+      if (this.#groups >= maxGroups) return;
+      this.#groups += 1;
       void this.#group(this.#takeGroup()).finally(() => {
-        this.#isGrouping = false;
+        this.#groups -= 1;
+        this.#busyUntilMs = performance.now() + busyMs;
         this.#goOn();
       });
       return;
     }
-    while (this.#waiting.length > 0 && this.#singles < maxSingles) {
+    while (this.#groups === 0 && this.#waiting.length > 0 && this.#singles < maxSingles) {
       const [one] = this.#waiting.splice(0, 1);
       if (one !== undefined) this.#sendAlone(one, false);
     }

@@ -47,3 +47,23 @@ it("answers UNAVAILABLE when the deadline comes first, and the repeat finds what
   expect(again.events[0]).toMatchObject({ id: "sevt_late", position: 1n });
   expect((await store.sessions.getSession({ sessionId })).session?.headPosition).toBe(2n);
 });
+
+it("settles many appends at once whose group's acknowledgement was cut off: each stored once, answered as stored", async () => {
+  const sessions = await Promise.all(Array.from({ length: 80 }, () => newSession(store.sessions)));
+  const cutBefore = cutter.cuts();
+  for (let n = 1; n <= 3; n += 1) {
+    cutter.cutNext(2);
+    const events = () => [agentMessage(`all ${n}`)];
+    const answers = await Promise.all(
+      sessions.map((sessionId) =>
+        store.sessions.emitEvents({ sessionId, events: events(), expectedPosition: BigInt(n) }),
+      ),
+    );
+    for (const answer of answers) expect(answer).toMatchObject({ headPosition: BigInt(n + 1), duplicate: false });
+  }
+  expect(cutter.cuts()).toBeGreaterThan(cutBefore + 2);
+  const logs = await Promise.all(sessions.map((sessionId) => store.sessions.getEvents({ sessionId })));
+  for (const { events } of logs) expect(events.map(textOf)).toEqual(["all 1", "all 2", "all 3"]);
+  for (const sessionId of sessions)
+    expect(await store.sessions.verifySession({ sessionId })).toMatchObject({ intact: true });
+});
