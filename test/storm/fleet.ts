@@ -19,6 +19,8 @@ export interface FleetOptions {
   readonly driver: "auto" | "virtual";
   readonly handCapacity: number;
   readonly scenarios: readonly ScenarioInput[];
+  /** Another model than the demo model of the scenarios. */
+  readonly modelUrl?: string;
   readonly onRequest?: NonNullable<DemoModelOptions["onRequest"]>;
   readonly env?: Readonly<Partial<Record<ServiceName, Record<string, string>>>>;
   readonly progress: Progress;
@@ -86,7 +88,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const vault = await make("vault-proxy", 1, {
       MH_SESSION_STORE_ADDR,
       MH_VAULT_KEY_FILE: keyFile,
-      MH_MODEL_UPSTREAM_URL: model.url,
+      MH_MODEL_UPSTREAM_URL: options.modelUrl ?? model.url,
       MH_MODEL_API_KEY: "test",
     });
     const managers = await several("sandbox-manager", options.managers, {
@@ -103,6 +105,9 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       MH_DEVELOPMENT: "true",
       MH_MODEL_BACKOFF_MS: "50",
       MH_DRAIN_MS: "8000",
+      NODE_OPTIONS: "--max-semi-space-size=4", // as the platform starts it
+      MALLOC_ARENA_MAX: "2",
+      MALLOC_TRIM_THRESHOLD_: "131072",
     };
     let made = options.harnesses;
     const harnesses = await several("harness", options.harnesses, harnessEnv);
