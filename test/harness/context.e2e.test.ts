@@ -143,7 +143,7 @@ it("asks byte for byte the same after a crash, on another brain", async () => {
   const doomed = await bed.startHarness({ MH_FAULT_POINT: "during_model_stream" });
   await send(bed, id, message("Are you still the same?"));
   expect(await doomed.ended).toBe("SIGKILL");
-  await bed.startHarness();
+  const next = await bed.startHarness();
   await logUntil(bed, id, isIdle(2));
   const bodies = bed.model.requests
     .map((request) => Buffer.from(request.body).toString())
@@ -152,4 +152,6 @@ it("asks byte for byte the same after a crash, on another brain", async () => {
   expect(bodies[1]).toBe(bodies[0]);
   const events = await log(bed, id);
   expect(ofType(events, "span.model_request_end").at(-1)?.model_usage.cache_read_input_tokens).toBeGreaterThan(0);
+  const metrics = await (await fetch(`http://${next.addresses.admin}/metrics`)).text();
+  expect(metrics).toMatch(/mh_model_tokens_total\{model="demo-1",kind="cache_read"\} [1-9]/);
 });

@@ -35,7 +35,7 @@ export {
   type LogMethod,
   silentLogger,
 } from "./logger.ts";
-export { createMetrics, type Metrics } from "./metrics.ts";
+export { addCounter, createMetrics, type Metrics } from "./metrics.ts";
 export { isSecretKey, redactText, redactValue, serializeError } from "./redact.ts";
 export { type BackoffOptions, backoffMs, isRetryable, type RetryOptions, retry } from "./retry.ts";
 export { createRpcClient, type RpcClientOptions } from "./rpc-client.ts";

@@ -47,3 +47,12 @@ export function createMetrics(options: { readonly processMetrics?: boolean } = {
     }),
   };
 }
+
+/** A counter of a service's own, exported beside what the RPC layer records. */
+export function addCounter<L extends string>(
+  metrics: Metrics,
+  options: { readonly name: string; readonly help: string; readonly labelNames: readonly L[] },
+): { inc(labels: Record<L, string>, value: number): void } {
+  const counter = new Counter({ ...options, registers: [metrics.registry] });
+  return { inc: (labels, value) => counter.inc(labels, value) };
+}

@@ -10,6 +10,7 @@ import { createSessionLog } from "./loop/session-log.ts";
 import { createTasks } from "./loop/tasks.ts";
 import { createWarmSessions } from "./loop/warm-sessions.ts";
 import { createAnthropicModel } from "./model/anthropic-model.ts";
+import { countedModel } from "./model/counted-model.ts";
 import type { Model } from "./model/model.ts";
 import { createSessionTokens } from "./model/session-tokens.ts";
 import { createRecall } from "./server-tools/recall.ts";
@@ -55,8 +56,9 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     lifecycle.onStop(`${of} client`, () => one.close());
   const tokens = createSessionTokens(vaults);
   const egressTokens = createSessionTokens(vaults, Audience.EGRESS);
-  const model =
+  const asked =
     overrides.model ?? createAnthropicModel({ baseUrl: config.modelProxyUrl, tokens, idleMs: config.modelIdleMs });
+  const model = countedModel(asked, metrics);
   const warm = createWarmSessions(config.warmMs, clock);
   lifecycle.onStop("warm sessions", () => warm.close());
   const { limits, deltaIntervalMs, concurrency, ackWaitMs } = config;
