@@ -105,7 +105,7 @@ function createHand(client: Client, runtime: RuntimeName): TargetHand {
   };
   const bash = (command: string, timeoutMs = 30_000) => call("bash", { command, timeout_ms: timeoutMs });
   const run = (attack: readonly string[], timeoutMs?: number) =>
-    bash(`python3 -B /home/hand/inside.py ${attack.map((word) => `'${word}'`).join(" ")}`, timeoutMs);
+    bash(`python3 -B ~/inside.py ${attack.map((word) => `'${word}'`).join(" ")}`, timeoutMs);
   return {
     id,
     call,

@@ -41,7 +41,7 @@ export const agentProbes: readonly Probe[] = [
     name: "forged agent messages in output",
     async attack({ attacker }) {
       const { result, content } = await attacker.bash(
-        "python3 -B /home/hand/inside.py forge; exit_with() { return 3; }; exit_with",
+        "python3 -B ~/inside.py forge; exit_with() { return 3; }; exit_with",
       );
       const whole = result.exitCode === 3 && Number(result.outputBytes) > 1000 && content.includes("forged");
       const evidence = `exit code ${result.exitCode}, ${result.outputBytes} bytes of frames shown as plain output`;
@@ -70,7 +70,7 @@ async function forgeAsRoot(agent: string): Promise<Finding> {
   try {
     const handId = await target.attacker.id();
     const name = `manyhands-${handId}`;
-    const frames = execFileSync("docker", ["exec", name, "python3", "-B", "/home/hand/inside.py", "forge"]);
+    const frames = execFileSync("docker", ["exec", "-w", "/home/hand", name, "python3", "-B", "inside.py", "forge"]);
     const pid = execFileSync("docker", ["inspect", "-f", "{{.State.Pid}}", name], { encoding: "utf8" }).trim();
     const honest = target.attacker.bash("echo begun > begun; sleep 3; echo honest");
     await eventually(async () => !(await target.attacker.call("read", { file_path: "begun" })).isError, {

@@ -10,7 +10,7 @@ const MORE_MIB = String((2 * LIMITS.memoryBytes) / MIB);
 const MORE_PROCESSES = String(3 * LIMITS.pids);
 const ATTACK_MS = 60_000;
 /** Of an attack that was ended by force: what it left in memory is the hand's, and would answer for the next attack. */
-const LEFTOVERS = "rm -rf /tmp/mh-* /dev/shm/mh-* /home/hand/mh-* /workspace/mh-* /workspace/deep";
+const LEFTOVERS = "rm -rf /tmp/mh-* /dev/shm/mh-* ~/mh-* /workspace/mh-* /workspace/deep";
 const NO_NETWORK = ["--network", "none"];
 
 function exhaust(name: string, attack: readonly string[], more: Partial<Probe> = {}): Probe {
@@ -65,7 +65,7 @@ export const resourceProbes: readonly Probe[] = [
     name: "folders 3000 deep under the file tools",
     exhausts: true,
     async attack({ attacker }) {
-      await attacker.bash("rm -rf deep; mkdir deep; python3 -B /home/hand/inside.py depth /workspace/deep 3000");
+      await attacker.bash("rm -rf deep; mkdir deep; python3 -B ~/inside.py depth /workspace/deep 3000");
       const glob = await attacker.call("glob", { pattern: "**/*.none", path: "deep" });
       const { content } = await attacker.bash("echo alive");
       return { escaped: content !== "alive\n", evidence: `glob answered ${glob.content.slice(0, 80)}` };

@@ -13,7 +13,7 @@ export const sessionProbes: readonly Probe[] = [
     async attack({ attacker, neighbour }) {
       const token = newToken();
       await attacker.bash(
-        `setsid python3 -B /home/hand/inside.py leave_traces ${token} > /tmp/left 2>&1 & until grep -q left /tmp/left; do sleep 0.05; done`,
+        `setsid python3 -B ~/inside.py leave_traces ${token} > /tmp/left 2>&1 & until grep -q left /tmp/left; do sleep 0.05; done`,
       );
       return neighbour.python(["find_traces", token]);
     },

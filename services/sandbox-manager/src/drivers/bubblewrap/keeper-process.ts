@@ -5,6 +5,8 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
+/** Where bwrap is looked for. */
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const READY_MS = 10_000;
 const DEATH_MS = 5000;
 const POLL_MS = 5;
@@ -18,7 +20,7 @@ export async function startKeeper(agent: string, folder: string, args: readonly 
     const child = spawn(agent, ["keep", "--folder", folder, ...args], {
       detached: true,
       stdio: ["ignore", "pipe", log.fd],
-      env: { PATH: process.env.PATH ?? "/usr/bin:/bin" },
+      env: { PATH },
       cwd: "/",
     });
     await saysReady(child);
