@@ -19,6 +19,8 @@ export type AgentHandOptions = {
   readonly logger: Logger;
   /** The way out of the hand; without it connections inside are refused. */
   readonly dial?: () => Promise<Socket>;
+  /** How long the agent may take to answer the first time; default 15 s. */
+  readonly welcomeMs?: number;
   /** Asked once when the stream ended: why, in words. */
   readonly explainLoss?: () => Promise<string>;
 };
@@ -46,6 +48,7 @@ export async function createAgentHand(options: AgentHandOptions): Promise<Hand> 
     epoch: attachEpoch,
     instance,
     logger,
+    ...(options.welcomeMs === undefined ? {} : { welcomeMs: options.welcomeMs }),
     onTunnel: (frame) => tunnel.onFrame(frame),
     onEnd,
   });

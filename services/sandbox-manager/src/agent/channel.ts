@@ -44,6 +44,8 @@ export type ChannelOptions = {
   /** Names this manager: another one with the same epoch is refused. */
   readonly instance: string;
   readonly logger: Logger;
+  /** How long the agent may take to answer the first time; default 15 s. */
+  readonly welcomeMs?: number;
   readonly onTunnel: (frame: TunnelFrame) => void;
   readonly onEnd: (error: AppError) => void;
 };
@@ -83,7 +85,7 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
     onEnd(error);
   };
 
-  const request = (id: number, frames: readonly Buffer[]): Promise<Answer> =>
+  const request = (id: number, frames: readonly Buffer[], waitMs = REQUEST_MS): Promise<Answer> =>
     new Promise((resolve, reject) => {
       if (ended) {
         reject(neverSent(ended));
@@ -91,8 +93,8 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
       }
       const timer = setTimeout(() => {
         pending.delete(id);
-        reject(AppError.unavailable("HAND_SILENT", `the hand's agent did not answer within ${REQUEST_MS} ms`));
-      }, REQUEST_MS);
+        reject(AppError.unavailable("HAND_SILENT", `the hand's agent did not answer within ${waitMs} ms`));
+      }, waitMs);
       pending.set(id, { frames, timer, repeats: 0, resolve, reject });
       for (const frame of frames) write(frame);
     });
@@ -188,9 +190,8 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
 
   write(CLEAR_LINE);
   const helloId = nextId++;
-  await request(helloId, [
-    encodeFrame(frameHead(TO_AGENT.hello, epoch, helloId).u32(PROTOCOL_VERSION).bytes(instance).done()),
-  ]).catch((error: AppError) => {
+  const hello = frameHead(TO_AGENT.hello, epoch, helloId).u32(PROTOCOL_VERSION).bytes(instance).done();
+  await request(helloId, [encodeFrame(hello)], options.welcomeMs).catch((error: AppError) => {
     end(error);
     throw error;
   });

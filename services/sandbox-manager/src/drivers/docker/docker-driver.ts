@@ -16,6 +16,8 @@ import { CHECKOUT_MOUNT, createPreparedCheckouts } from "./prepared-checkouts.ts
 import { chooseRuntime } from "./runtime.ts";
 
 const MS_PER_SECOND = 1000;
+/** How long the agent of a container that is being started may take to answer. */
+const START_MS = 60_000;
 
 /** How the docker driver is made. */
 export type DockerDriverOptions = {
@@ -55,10 +57,13 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   await agentVolume();
   const slots = createOverlaySlots(docker, defaultImage, place, logger);
 
-  /** `attached` runs between attach and the handshake: a new container is started then, so no byte of it is missed. */
+  /**
+   * `begin` is called once attached: a new container is started then, so no byte of it is missed. The handshake does
+   * not wait for it: the agent answers as soon as it runs, well before the engine has said that it does.
+   */
   const attachTo = async (
     plan: AttachPlan,
-    attached?: () => Promise<void>,
+    begin?: () => Promise<void>,
     container = docker.getContainer(containerName(plan.handId)),
   ): Promise<Hand> => {
     const { handId, sessionId, attachEpoch } = plan;
@@ -67,17 +72,20 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     if (!(hijacked instanceof Socket)) throw AppError.internal(new TypeError("the engine gave no socket to attach by"));
     const stream = plainStream(hijacked, (text) => handLogger.warn({ text }, "the hand's agent said"));
     try {
-      await attached?.();
+      const begun = begin?.();
       const dialHere: (() => Promise<Socket>) | undefined = dial && (() => dial(sessionId, handId));
-      return await createAgentHand({
+      const hand = createAgentHand({
         handId,
         stream,
         attachEpoch,
         instance,
         logger: handLogger,
         explainLoss: () => explainLoss(container),
+        ...(begun ? { welcomeMs: START_MS } : {}),
         ...(dialHere ? { dial: dialHere } : {}),
       });
+      hand.catch(() => undefined); // where the start failed, that is the reason to tell
+      return await (begun ? Promise.race([hand, begun.then(() => hand)]) : hand);
     } catch (error) {
       stream.destroy();
       throw error;
@@ -154,17 +162,17 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         if (statusOf(error) !== 409) throw engineError(error);
       }
       try {
-        const drift = policyDrift(spec, await container.inspect());
-        if (drift.length > 0) {
-          throw AppError.unavailable(
-            "HAND_POLICY_DRIFT",
-            `the engine made another container than asked: ${drift.join(", ")}`,
-          );
-        }
-        const hand = await attachTo(plan, async () => {
-          await container.start();
+        const inspected = container.inspect(); // while it is attached to; it starts only when it is as asked
+        inspected.catch(() => undefined);
+        let begun: Promise<void> | undefined;
+        const hand = await attachTo(plan, () => {
+          begun = inspected.then(async (made) => {
+            assertPolicy(spec, made);
+            await container.start();
+          });
+          return begun;
         });
-        await writeGitConfig(hand);
+        await Promise.all([begun, writeGitConfig(hand)]);
         return { ...hand, problems };
       } catch (error) {
         volume = undefined; // should the volume have been pruned, the next attempt fills a new one
@@ -226,6 +234,13 @@ function neverStarted(docker: Docker, image: string, volume: string): Promise<Do
 }
 
 type AttachPlan = Pick<HandPlan, "handId" | "sessionId" | "attachEpoch">;
+
+function assertPolicy(asked: Docker.ContainerCreateOptions, made: Docker.ContainerInspectInfo): void {
+  const drift = policyDrift(asked, made);
+  if (drift.length === 0) return;
+  const message = `the engine made another container than asked: ${drift.join(", ")}`;
+  throw AppError.unavailable("HAND_POLICY_DRIFT", message);
+}
 
 /** OOM flags of the engine are a hint, not proof (they miss kills of children); they are told as such. */
 async function explainLoss(container: Docker.Container): Promise<string> {
