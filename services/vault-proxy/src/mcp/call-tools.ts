@@ -7,7 +7,7 @@
  * timeout, a cancel, or the end of its session.
  */
 import { createHash } from "node:crypto";
-import { AppError, type Clock, type Logger, toAppError } from "@manyhands/kit";
+import { type Clock, type Logger, toAppError } from "@manyhands/kit";
 import type { Binding, BoundMcpServer } from "../store/binding-store.ts";
 import {
   type HeldReceipt,
@@ -88,23 +88,18 @@ export function toolCalls(deps: CallDeps): ToolCalls {
     running.set(key, { session: call.session, stop, end });
     return end;
   };
-  const follow = async (ref: ReceiptRef, signal: AbortSignal): Promise<ReceiptEnd> => {
-    for (;;) {
-      const receipt = await receipts.read(ref);
-      if (!receipt) throw AppError.notFound("operation", ref.operation);
-      if (receipt.end) return receipt.end;
-      await clock.sleep(POLL_MS, signal);
-    }
-  };
-
   return {
     async call(call, signal) {
       const ref: ReceiptRef = { session: call.session, operation: call.operation };
-      const mine = running.get(keyOf(ref));
-      if (mine) return untilAborted(mine.end, signal);
-      const taken = await receipts.take(ref, digestOf(call));
-      if (isHeld(taken)) return untilAborted(start(call, taken), signal);
-      return taken.end ?? follow(ref, signal);
+      const digest = digestOf(call);
+      for (;;) {
+        const mine = running.get(keyOf(ref));
+        if (mine) return untilAborted(mine.end, signal);
+        const taken = await receipts.take(ref, digest);
+        if (isHeld(taken)) return untilAborted(start(call, taken), signal);
+        if (taken.end) return taken.end;
+        await clock.sleep(POLL_MS, signal);
+      }
     },
     async cancel(ref) {
       running.get(keyOf(ref))?.stop.abort();
@@ -141,7 +136,7 @@ async function runCall(
     );
   }, deps.leaseMs / 4);
   try {
-    const end = await sendUntilDone(deps, call, signal, () => (timeout.aborted ? "timeout" : "request"));
+    const end = await sendUntilDone(deps, call, receipt, signal, () => (timeout.aborted ? "timeout" : "request"));
     await receipt.end(end).catch((error: unknown) => {
       // The session ended and took its receipts along: nobody will ask for this one.
       if (toAppError(error).kind !== "notFound") throw error;
@@ -155,12 +150,13 @@ async function runCall(
 async function sendUntilDone(
   deps: CallDeps,
   call: ToolCall,
+  receipt: HeldReceipt,
   signal: AbortSignal,
   whoStopped: () => "timeout" | "request",
 ): Promise<ReceiptEnd> {
   const { url } = call.server;
   for (let sends = 1; ; sends += 1) {
-    const sent = await sendOnce(deps, call, signal);
+    const sent = await sendOnce(deps, call, receipt, signal);
     if (!(sent instanceof McpError)) return sent;
     if (signal.aborted) return stopped(call, whoStopped(), sent.reached);
     const mayRepeat = !sent.reached || deps.isIdempotent(url, call.name);
@@ -170,13 +166,30 @@ async function sendUntilDone(
   }
 }
 
-async function sendOnce(deps: CallDeps, call: ToolCall, signal: AbortSignal): Promise<ReceiptEnd | McpError> {
+async function sendOnce(
+  deps: CallDeps,
+  call: ToolCall,
+  receipt: HeldReceipt,
+  signal: AbortSignal,
+): Promise<ReceiptEnd | McpError> {
   let used: Authorized | undefined;
+  const onAuthorized = async (authorized: Authorized | undefined) => {
+    used = authorized;
+    await receipt.sending().catch((error: unknown) => {
+      deps.logger.warn({ err: error, operation_id: call.operation }, "a receipt could not be marked before the call");
+      throw new McpError("protocol", "the call could not be noted down and was not sent", { reached: false });
+    });
+  };
+  /** What is proved not to have been done may be taken over by others, should this process die while it tries again. */
+  const unmark = async (error: unknown): Promise<never> => {
+    if (error instanceof McpError && !error.reached) await receipt.notReached();
+    throw error;
+  };
   const report = (status: number, outcome: ReceiptEnd["outcome"], bytes: number) =>
     deps.onUsed({ call, credentialId: used?.credential.ref.credential ?? "", status, outcome, bytes });
   try {
     const answer = await deps.servers.use(call.session, call.binding, call.server, (client) => {
-      return client.callTool(call.name, call.input, { signal, onAuthorized: (authorized) => (used = authorized) });
+      return client.callTool(call.name, call.input, { signal, onAuthorized }).catch(unmark);
     });
     const { content, isError } = toolResult(answer, scrubber(used?.credential.token.reveal() ?? ""));
     report(200, "COMPLETED", Buffer.byteLength(JSON.stringify(content)));

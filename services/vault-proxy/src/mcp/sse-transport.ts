@@ -62,7 +62,7 @@ export async function sseTransport(options: TransportOptions): Promise<Transport
   const post = async (message: object, signal: AbortSignal, onAuthorized?: OnAuthorized) => {
     const to = await endpoint.promise;
     const authorized = await options.authorization();
-    onAuthorized?.(authorized);
+    await onAuthorized?.(authorized);
     const answer = await ask(dispatcher, {
       origin: to.origin,
       path: `${to.pathname}${to.search}`,

@@ -40,7 +40,7 @@ export function streamableTransport(options: TransportOptions): Transport {
   };
   const post = async (message: object, signal: AbortSignal, onAuthorized?: OnAuthorized) => {
     const authorized = await options.authorization();
-    onAuthorized?.(authorized);
+    await onAuthorized?.(authorized);
     const answer = await ask(dispatcher, {
       origin,
       path,

@@ -9,8 +9,8 @@ export type RpcRequest = { readonly id: number; readonly method: string; readonl
 /** What goes into the authorization header, and a name of the credential it comes from. */
 export type Authorized = { readonly header: string; readonly name: string; readonly credential: McpCredential };
 
-/** Told what a message carries, before it is sent. */
-export type OnAuthorized = (authorized: Authorized | undefined) => void;
+/** Told what a message carries, before it is sent; a rejection keeps it from being sent. */
+export type OnAuthorized = (authorized: Authorized | undefined) => Promise<void>;
 
 /** Sends requests; rejects with McpError or RpcError. */
 export type Transport = {

@@ -1,8 +1,9 @@
 /**
  * Receipts of calls that may have effects outside: one per operation, durable before the call is sent.
  *
- * R1 whoever creates the receipt sends the call, nobody else ever. R2 a receipt that says `pending` and whose owner has
- * stopped renewing it becomes `unknown`: the call may have been made. R3 an end is written once; only what is unknown may
+ * R1 whoever holds the receipt sends the call, nobody else; it says so in the receipt before it does. R2 when an owner has
+ * stopped renewing, a receipt that says `sent` becomes unknown: the call may have been made. One that does not is proved
+ * not to have been sent, and the next who asks takes it over. R3 an end is written once; only what is unknown may
  * still become done, when its owner was merely slow. R4 receipts live as long as their session.
  */
 
@@ -28,6 +29,8 @@ export type Receipt = {
   readonly startedAtMs: number;
   /** While it is in the future, the owner lives; meaningless once ended. */
   readonly leaseUntilMs: number;
+  /** The request is about to go out, or has. */
+  readonly sent?: true;
   /** Somebody asked the owner to stop. */
   readonly cancel?: true;
   readonly end?: ReceiptEnd;
@@ -36,8 +39,12 @@ export type Receipt = {
 /** Names one operation of one session. */
 export type ReceiptRef = { readonly session: string; readonly operation: string };
 
-/** A receipt that this process has just created: it alone may send the call now. */
+/** A receipt that this process owns: it alone may send the call now. */
 export type HeldReceipt = {
+  /** To be called right before the first byte may go out. Rejects when the receipt is not this process's any more. */
+  sending(): Promise<void>;
+  /** It is proved that the server did nothing: as if nothing had been sent. */
+  notReached(): Promise<void>;
   /** Says that the owner lives; answers true when it was asked to stop. */
   renew(): Promise<boolean>;
   /** Writes how it ended. */
@@ -46,10 +53,8 @@ export type HeldReceipt = {
 
 /** Receipts in a bucket. */
 export type ReceiptStore = {
-  /** Takes the operation: held by this process now, or what is stored of it. ABORTED when it was another call. */
+  /** Takes the operation: held by this process now, or what is stored of it, ended or not. ABORTED for another call's. */
   take(ref: ReceiptRef, digest: string): Promise<HeldReceipt | Receipt>;
-  /** What is stored now; a dead owner's receipt has become unknown. */
-  read(ref: ReceiptRef): Promise<Receipt | undefined>;
   /** Asks the owner to stop. */
   cancel(ref: ReceiptRef): Promise<void>;
   /** Removes every receipt of a session that has ended. */
@@ -81,22 +86,47 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
     throw AppError.unavailable("TOO_MUCH_CONTENTION", "others changed the same receipt at the same time");
   };
   const lease = () => clock.nowMs() + leaseMs;
-  const settled = async (ref: ReceiptRef, receipt: Receipt): Promise<Receipt> => {
-    if (receipt.end || receipt.leaseUntilMs > clock.nowMs()) return receipt;
-    return swap(ref, (current) => {
-      if (current.end || current.leaseUntilMs > clock.nowMs()) return current;
-      return { ...current, end: { outcome: "UNKNOWN", content: [], isError: true } };
-    });
-  };
   const held = (ref: ReceiptRef): HeldReceipt => ({
+    async sending() {
+      await swap(ref, (current) => {
+        if (current.end || current.owner !== owner) {
+          throw AppError.conflict("RECEIPT_LOST", `operation ${ref.operation} is another process's by now`);
+        }
+        return current.sent ? current : { ...current, sent: true, leaseUntilMs: lease() };
+      });
+    },
+    async notReached() {
+      await swap(ref, (current) => {
+        if (current.end || current.owner !== owner || !current.sent) return current;
+        const { sent: _, ...rest } = current;
+        return rest;
+      });
+    },
     async renew() {
-      const now = await swap(ref, (current) => (current.end ? current : { ...current, leaseUntilMs: lease() }));
-      return now.cancel === true || now.end !== undefined;
+      const isMine = (current: Receipt) => !current.end && current.owner === owner;
+      const now = await swap(ref, (current) => (isMine(current) ? { ...current, leaseUntilMs: lease() } : current));
+      return now.cancel === true || !isMine(now);
     },
     async end(end) {
-      await swap(ref, (current) => (current.end && current.end.outcome !== "UNKNOWN" ? current : { ...current, end }));
+      await swap(ref, (current) => {
+        const isOver = current.owner !== owner || (current.end && current.end.outcome !== "UNKNOWN");
+        return isOver ? current : { ...current, end };
+      });
     },
   });
+  /** R2: what a dead owner left behind becomes unknown, or this process's. */
+  const settle = async (ref: ReceiptRef, receipt: Receipt): Promise<HeldReceipt | Receipt> => {
+    if (receipt.end || receipt.leaseUntilMs > clock.nowMs()) return receipt;
+    let isTaken = false;
+    const now = await swap(ref, (current) => {
+      isTaken = false;
+      if (current.end || current.leaseUntilMs > clock.nowMs()) return current;
+      isTaken = !current.sent;
+      if (isTaken) return { ...current, owner, leaseUntilMs: lease() };
+      return { ...current, end: { outcome: "UNKNOWN", content: [], isError: true } };
+    });
+    return isTaken ? held(ref) : now;
+  };
 
   return {
     async take(ref, digest) {
@@ -108,11 +138,7 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
       if (receipt.digest !== digest) {
         throw AppError.conflict("OPERATION_CONFLICT", `operation ${ref.operation} was used for another call`);
       }
-      return settled(ref, receipt);
-    },
-    async read(ref) {
-      const entry = await receipts.get(keyOf(ref));
-      return entry && settled(ref, decodeJson<Receipt>(entry.value));
+      return settle(ref, receipt);
     },
     async cancel(ref) {
       if (!(await receipts.get(keyOf(ref)))) return;
