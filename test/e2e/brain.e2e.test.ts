@@ -27,6 +27,13 @@ steps:
   - emit: [{ tool_use: { name: recall, input: { text: "the word is", types: [user.message] } } }]
   - emit: [{ text: "It was: {{tool_result}}" }]
 ---
+name: inside
+priority: 60
+match: { last_user_text: '\\bfetch from inside\\b' }
+steps:
+  - emit: [{ tool_use: { name: web_fetch, input: { url: "http://127.0.0.1:1/secret" } } }]
+  - emit: [{ text: "Fetched: {{tool_result}}" }]
+---
 name: forbidden
 priority: 60
 match: { last_user_text: '\\buse grep anyway\\b' }
@@ -184,6 +191,18 @@ describe("permissions and tools", () => {
     await send(id, say("use grep anyway"));
     const events = await idle(id);
     expect(ofType(events, "agent.tool_use")[0]).toMatchObject({ evaluated_permission: "deny" });
+    expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
+  });
+});
+
+describe("web_fetch", () => {
+  it("goes through the egress proxy, which refuses what lies inside, and the model is told", async () => {
+    const id = await session({ tools: [{ type: "agent_toolset_20260401" }] });
+    await send(id, say("fetch from inside"));
+    const events = await idle(id);
+    const [result] = ofType(events, "agent.tool_result");
+    expect(result?.is_error).toBe(true);
+    expect(lastWords(events)).toMatch(/refused|not allow|403|private/i);
     expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
   });
 });
