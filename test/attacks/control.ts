@@ -42,8 +42,12 @@ export async function undefended(options: readonly string[], attack: readonly st
 }
 
 /** Any command in such a container. */
-export function undefendedOutput(options: readonly string[], command: readonly string[]): Promise<string> {
+export async function undefendedOutput(options: readonly string[], command: readonly string[]): Promise<string> {
   const name = `manyhands-control-${randomBytes(4).toString("hex")}`;
   const mounts = ["-v", `${FOLDER}:/attacks:ro`];
-  return docker(["run", "--rm", "--name", name, ...BOUNDS, ...mounts, ...options, image, ...command]);
+  try {
+    return await docker(["run", "--rm", "--name", name, ...BOUNDS, ...mounts, ...options, image, ...command]);
+  } finally {
+    await docker(["rm", "-f", name]); // one that outlived its time limit; else it is gone already
+  }
 }

@@ -83,7 +83,9 @@ describe("start options", () => {
       harness: 2,
       handDriver: "virtual",
     });
-    expect(() => readOptions(["--hands", "vm"], {})).toThrow('--hands must be one of docker, virtual, not "vm"');
+    expect(() => readOptions(["--hands", "vm"], {})).toThrow(
+      '--hands must be one of docker, bubblewrap, virtual, not "vm"',
+    );
   });
 });
 
