@@ -18,7 +18,7 @@ const services = [
     methods: ["manyhands.harness.v1.HarnessService/Wake"],
     call: { method: "manyhands.harness.v1.HarnessService/DescribeHarness", data: {} },
     answers: "instanceId",
-    unserved: "manyhands.harness.v1.HarnessService/ReplaySession",
+    unserved: undefined, // it serves all of its contract
   },
   {
     name: "sandbox-manager",
