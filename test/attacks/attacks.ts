@@ -1,6 +1,8 @@
 import { watchDuring } from "./health.ts";
-import { type Finding, type Probe, type RuntimeName, runtimes } from "./probe.ts";
+import type { Finding } from "./judge.ts";
+import type { Probe } from "./probe.ts";
 import { probes } from "./probes/index.ts";
+import { type RuntimeName, runtimes } from "./runtimes.ts";
 import { openTarget, type Target } from "./target.ts";
 
 /** How the attacks are run. */

@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
-import { type Finding, judge } from "./probe.ts";
+import { type Finding, judge } from "./judge.ts";
 
 const run = promisify(execFile);
 const CONTROL_MS = 60_000;

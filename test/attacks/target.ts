@@ -6,7 +6,8 @@ import { type AppError, createRpcClient, newId, type RpcClient, toAppError } fro
 import { type OperationResult, Outcome, SandboxService } from "@manyhands/protocol";
 import { createSandboxManager, readConfig } from "@manyhands/sandbox-manager";
 import { image } from "./control.ts";
-import { type Finding, judge, judgeForced, type RuntimeName } from "./probe.ts";
+import { type Finding, judge, judgeForced } from "./judge.ts";
+import type { RuntimeName } from "./runtimes.ts";
 
 const MIB = 1024 * 1024;
 /** What hands under attack get; small, so that a defence that fails does not take the machine along. */

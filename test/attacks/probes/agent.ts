@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { eventually } from "@manyhands/testkit";
 import { docker, EVERYTHING, image, undefended } from "../control.ts";
-import type { Finding, Probe } from "../probe.ts";
+import type { Finding } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 import { openTarget, type Target, type TargetHand } from "../target.ts";
 
 const ROOT = [...EVERYTHING, "--network", "none"];

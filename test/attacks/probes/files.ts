@@ -1,7 +1,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { undefendedOutput } from "../control.ts";
-import { type Finding, judge, type Probe } from "../probe.ts";
+import { type Finding, judge } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 import type { TargetHand } from "../target.ts";
 import { withHostFile } from "./secrets.ts";
 

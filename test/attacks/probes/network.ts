@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { EVERYTHING, undefended } from "../control.ts";
-import type { Finding, Probe } from "../probe.ts";
+import type { Finding } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 
 const HOST_NETWORK = ["--network", "host"];
 

@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { statSync } from "node:fs";
 import { docker, image, undefended, undefendedOutput } from "../control.ts";
-import { type Finding, judge, type Probe } from "../probe.ts";
+import { type Finding, judge } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 import { LIMITS, type TargetHand } from "../target.ts";
 
 const MIB = 1024 * 1024;

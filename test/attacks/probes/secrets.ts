@@ -2,7 +2,8 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { EVERYTHING, undefended } from "../control.ts";
-import type { Finding, Probe } from "../probe.ts";
+import type { Finding } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 
 /** In the environment of the process that makes hands, as a key would be. */
 const CANARY = `canary${randomBytes(12).toString("hex")}`;
@@ -94,7 +95,7 @@ export const secretProbes: readonly Probe[] = [
 
 /** The same look in a shell that was started with a directory of the host open. */
 async function leakOnPurpose(): Promise<Finding> {
-  const { judge } = await import("../probe.ts");
+  const { judge } = await import("../judge.ts");
   const { undefendedOutput } = await import("../control.ts");
   const command = ["sh", "-c", "exec 9</host; exec python3 /attacks/inside.py leaked_files"];
   return judge(await undefendedOutput(["-v", "/tmp:/host:ro", "--network", "none"], command));

@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { docker, image, undefended } from "../control.ts";
-import type { Finding, Probe } from "../probe.ts";
+import type { Finding } from "../judge.ts";
+import type { Probe } from "../probe.ts";
 import type { Target } from "../target.ts";
 
 const newToken = () => `trace${randomBytes(6).toString("hex")}`;
