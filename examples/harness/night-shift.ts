@@ -3,7 +3,8 @@
  * Register it with MH_HARNESS_MODULES=examples/harness/night-shift.ts; name it by `manyhands.harness` in a session's
  * metadata.
  */
-import { decide, defineHarness, withModelCall } from "@manyhands/harness-sdk";
+// In a project of your own: from "@manyhands/harness-sdk".
+import { decide, defineHarness, withModelCall } from "../../packages/harness-sdk/src/index.ts";
 
 const maxTools = 5;
 

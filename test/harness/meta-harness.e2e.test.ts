@@ -18,6 +18,7 @@ steps:
   - emit: [{ text: "Runs: {{tool_result}}" }]
 `;
 const sdk = path.resolve(import.meta.dirname, "../../packages/harness-sdk/src/index.ts");
+const example = path.resolve(import.meta.dirname, "../../examples/harness/night-shift.ts");
 const candidate = `
 import { decide, defineHarness, withModelCall } from ${JSON.stringify(sdk)};
 const next = (view) => withModelCall(decide(view), (call) => ({ ...call, model: "demo-candidate" }));
@@ -37,7 +38,7 @@ beforeAll(async () => {
   const file = path.join(modules.path, "candidate.ts");
   await writeFile(file, candidate);
   bed = await startBed({ sleepy });
-  const started = await bed.startHarness({ MH_CHEAP_MODEL: "demo-small", MH_HARNESS_MODULES: file });
+  const started = await bed.startHarness({ MH_CHEAP_MODEL: "demo-small", MH_HARNESS_MODULES: `${file},${example}` });
   harness = createRpcClient(HarnessService, { address: started.addresses.grpc ?? "", defaultDeadlineMs: 20_000 });
 });
 afterAll(async () => {
@@ -54,7 +55,17 @@ it("tells every kind and version it has", async () => {
     "default@2.0.0-rc",
     "default@1.0.1",
     "quiet@1.0.0",
+    "night-shift@1.0.0",
   ]);
+});
+
+it("drives a session with the example of a harness", async () => {
+  const sessionId = await createSession(bed, "Run 8 steps");
+  await harness.switchHarness({ sessionId, kind: "night-shift" });
+  const events = await logUntil(bed, sessionId, isIdle());
+  expect(ofType(events, "brain.woken").at(-1)?.harness_kind).toBe("night-shift");
+  expect(ofType(events, "operation.dispatched").length).toBeLessThanOrEqual(5);
+  expect(ofType(events, "session.status_idle").at(-1)?.stop_reason.type).toBe("retries_exhausted");
 });
 
 it("drives a session with another kind from the next event on, and back, in the middle of its life", async () => {
