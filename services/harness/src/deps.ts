@@ -5,6 +5,7 @@ import { Audience, SandboxService, SessionService, VaultService } from "@manyhan
 import type { Config } from "./config.ts";
 import { createPass } from "./fault-points.ts";
 import { type HarnessKinds, loadHarnesses } from "./harness-kinds.ts";
+import { createIdleMemory } from "./idle-memory.ts";
 import { createDriver, type Driver } from "./loop/drive-wakes.ts";
 import { createSessionLog } from "./loop/session-log.ts";
 import { createTasks } from "./loop/tasks.ts";
@@ -87,7 +88,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   };
   const kinds =
     overrides.kinds ?? (await loadHarnesses({ modules: config.harnessModules, cheapModel: config.cheapModel }));
-  const driver = createDriver({
+  const driver: Driver = createDriver({
+    onRest: createIdleMemory(() => driver.inWork()),
     wakes: {
       consume: (options) => consumeWakes(bus, options),
       publish: (wake) => publishWake(bus, wake),

@@ -29,6 +29,8 @@ export interface DriverPorts {
   readonly warm: WarmSessions;
   readonly pass: Pass;
   readonly concurrency: number;
+  /** Told whenever the last session in work has ended. */
+  readonly onRest?: () => void;
   readonly ackWaitMs: number;
   readonly runnerPorts: (harness: Harness) => RunnerPorts;
 }
@@ -103,6 +105,7 @@ async function handle(ports: DriverPorts, driven: Driven, harness: Harness, wake
   } finally {
     runner.close();
     driven.delete(sessionId);
+    if (driven.size === 0) ports.onRest?.();
     end();
   }
 }
