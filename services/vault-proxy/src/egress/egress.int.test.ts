@@ -1,3 +1,4 @@
+import { createHmac } from "node:crypto";
 import { connect as connectTls } from "node:tls";
 import { Audience } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
@@ -216,6 +217,13 @@ describe("egress", () => {
         status: 200,
       });
       expect(JSON.stringify([bed.vault.events, bed.vault.audit, bed.vault.logs])).not.toContain(SECRET);
+    });
+
+    it("sign what the hand signed with the placeholder", async () => {
+      const sign = (key: string) => createHmac("sha256", key).update('{"a":1}').digest("hex");
+      await ask(`x-signature: sha256=${sign(placeholder)}\r\n`, '{"a":1}');
+      expect(bed.seen[0]?.headers["x-signature"]).toBe(`sha256=${sign(SECRET)}`);
+      expect(bed.seen[0]?.body).toBe('{"a":1}');
     });
 
     it("are no use in a URL, to another session, or at another host", async () => {

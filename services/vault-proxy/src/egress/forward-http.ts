@@ -7,8 +7,10 @@
  */
 import { type IncomingMessage, type ServerResponse, request as sendRequest } from "node:http";
 import { type Duplex, PassThrough, Transform } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import type { EgressRecord } from "./egress-audit.ts";
+import { MAX_SIGNED_BODY, maySign } from "./sign-again.ts";
 import type { Swap } from "./swap.ts";
 import { parseTarget, type Target } from "./target.ts";
 import type { TargetedRequest, UpstreamAgent } from "./upstream-agent.ts";
@@ -53,10 +55,10 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
     return;
   }
   try {
-    const outgoing = swap?.outgoing(request.method ?? "", passOn(request.headers));
-    if (outgoing && outgoing.credentialIds.length > 0) record.used(outgoing.credentialIds[0] ?? "");
-    const headers: Headers = { ...(outgoing?.headers ?? passOn(request.headers)), host: hostHeader(target, secure) };
-    const incoming = await send(context, request, { path, headers, body: outgoing?.body });
+    const outgoing = swap ? await prepare(swap, request, path) : { headers: passOn(request.headers), body: [] };
+    if (outgoing.credentialIds?.[0] !== undefined) record.used(outgoing.credentialIds[0]);
+    const headers: Headers = { ...outgoing.headers, host: hostHeader(target, secure) };
+    const incoming = await send(context, request, { path, headers, body: outgoing.body });
     const back = swap?.incoming(passOn(incoming.headers));
     response.writeHead(incoming.statusCode ?? 502, back?.headers ?? passOn(incoming.headers));
     response.flushHeaders();
@@ -68,7 +70,19 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
   }
 }
 
-type ToSend = { readonly path: string; readonly headers: Headers; readonly body: readonly Duplex[] | undefined };
+/** Streams between the client's body and the upstream, or the whole body. */
+type Body = readonly Duplex[] | Uint8Array;
+type ToSend = { readonly path: string; readonly headers: Headers; readonly body: Body };
+type Prepared = { readonly headers: Headers; readonly body: Body; readonly credentialIds?: readonly string[] };
+
+/** Puts the credentials in. What may be signed is read first, because a signature covers the body. */
+async function prepare(swap: Swap, request: IncomingMessage, path: string): Promise<Prepared> {
+  const headers = passOn(request.headers);
+  const length = Number(request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? Number.NaN : 0));
+  if (!maySign(headers) || !(length <= MAX_SIGNED_BODY)) return swap.outgoing(headers);
+  const body = await buffer(request);
+  return swap.outgoingWhole({ method: request.method ?? "", path, headers, body });
+}
 
 function send(context: ForwardContext, request: IncomingMessage, toSend: ToSend): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -90,13 +104,18 @@ function send(context: ForwardContext, request: IncomingMessage, toSend: ToSend)
     outgoing.once("response", resolve);
     outgoing.once("error", reject);
     outgoing.once("timeout", () => outgoing.destroy(new Error("the upstream is silent")));
+    if (body instanceof Uint8Array) {
+      record.bytes.sent += body.byteLength;
+      outgoing.end(body);
+      return;
+    }
     const hasBody =
       request.headers["content-length"] !== undefined || request.headers["transfer-encoding"] !== undefined;
     if (!hasBody) {
       outgoing.end();
       return;
     }
-    pipeline([request, ...(body ?? []), counter(record, "sent"), outgoing]).catch(reject);
+    pipeline([request, ...body, counter(record, "sent"), outgoing]).catch(reject);
   });
 }
 

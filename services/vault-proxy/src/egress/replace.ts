@@ -20,10 +20,14 @@ export function replaceInStream(replacements: readonly Replacement[]): Transform
   });
 }
 
+/** The same for bytes that are all there. */
+export function replaceInBytes(bytes: Buffer, replacements: readonly Replacement[]): Buffer {
+  return replaceIn(bytes, longestFirst(replacements), true).out;
+}
+
 /** The same for one header value; headers are latin1 on the wire. */
 export function replaceInText(text: string, replacements: readonly Replacement[]): string {
-  const { out } = replaceIn(Buffer.from(text, "latin1"), longestFirst(replacements), true);
-  return out.toString("latin1");
+  return replaceInBytes(Buffer.from(text, "latin1"), replacements).toString("latin1");
 }
 
 function replaceIn(bytes: Buffer, ordered: readonly Replacement[], last: boolean): { out: Buffer; rest: Buffer } {

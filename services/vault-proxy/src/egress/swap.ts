@@ -9,7 +9,9 @@
 import type { Duplex } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate } from "node:zlib";
 import type { Secret } from "@manyhands/kit";
-import { type Replacement, replaceInStream, replaceInText } from "./replace.ts";
+import { type Replacement, replaceInBytes, replaceInStream, replaceInText } from "./replace.ts";
+import { resign } from "./sign-again.ts";
+import type { SignedRequest } from "./sigv4.ts";
 
 /** A credential that may be used at one host. */
 export type SwapCredential = {
@@ -33,7 +35,13 @@ export type SwappedRequest = {
 
 /** The credentials of one session for one host. */
 export type Swap = {
-  outgoing(method: string, headers: Headers): SwappedRequest;
+  outgoing(headers: Headers): SwappedRequest;
+  /** The same for a request whose body was read because it may be signed; `headers` and `path` as the client sent them. */
+  outgoingWhole(request: SignedRequest): {
+    readonly headers: Headers;
+    readonly body: Buffer;
+    readonly credentialIds: readonly string[];
+  };
   incoming(headers: Headers): { readonly headers: Headers; readonly body: readonly Duplex[] };
 };
 
@@ -46,8 +54,12 @@ export function createSwap(credentials: readonly SwapCredential[]): Swap | undef
   const inHeaders = credentials.filter(({ header }) => header).map(toSecret);
   const inBody = credentials.filter(({ body }) => body).map(toSecret);
   const back = credentials.flatMap(toPlaceholder);
+  // A signature is a use in a header.
+  const pairs = credentials.flatMap(({ header, placeholder, value }) =>
+    header ? [{ placeholder, secret: value.reveal() }] : [],
+  );
   return {
-    outgoing(_method, headers) {
+    outgoing(headers) {
       const used = credentials.filter((one) => one.header && mentions(headers, one.placeholder));
       const swapped = mapHeaders(headers, (value, name) =>
         name === "authorization" ? swapAuthorization(value, inHeaders) : replaceInText(value, inHeaders),
@@ -62,6 +74,19 @@ export function createSwap(credentials: readonly SwapCredential[]): Swap | undef
       // The length changes with the first replacement; chunks say so as they come.
       const { "content-length": _length, ...rest } = plain;
       return { headers: rest, body: [replaceInStream(inBody)], credentialIds: used.map(({ id }) => id) };
+    },
+    outgoingWhole(request) {
+      const given: Headers = Object.fromEntries(
+        Object.entries(request.headers).map(([name, value]) => [name, typeof value === "string" ? value : [...value]]),
+      );
+      const { headers, credentialIds } = this.outgoing({ ...given, "content-length": "0" });
+      const readable = given["content-encoding"] === undefined || given["content-encoding"] === "identity";
+      const body = readable ? replaceInBytes(request.body, inBody) : request.body;
+      const length = { "content-length": String(body.length) };
+      const signed = resign(pairs, request, body, { ...headers, ...length });
+      if (!signed) return { headers: { ...headers, ...length }, body, credentialIds };
+      const [signer = ""] = credentials.filter(({ header }) => header).map(({ id }) => id);
+      return { headers: signed, body, credentialIds: credentialIds.length > 0 ? credentialIds : [signer] };
     },
     incoming(headers) {
       const unpack = unpacker(String(headers["content-encoding"] ?? "identity"));
