@@ -82,7 +82,6 @@ export const resourceProbes: readonly Probe[] = [
     name: "endless loop in a virtual hand",
     fast: true,
     on: ["virtual"],
-    exhausts: true,
     async attack({ attacker }) {
       const { killed, isError, content } = await attacker.bash("while true; do x=1; done", 1500);
       return { escaped: !killed && !isError, evidence: content.trim().slice(0, 200) };
@@ -103,7 +102,6 @@ export const resourceProbes: readonly Probe[] = [
   {
     name: "file system of a virtual hand filled",
     on: ["virtual"],
-    exhausts: true,
     async attack({ attacker }) {
       const { content, isError } = await attacker.bash(
         "printf x > a; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28; do cat a a > b || exit 1; mv b a || exit 1; done; wc -c a",
