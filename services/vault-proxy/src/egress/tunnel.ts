@@ -32,7 +32,7 @@ export type TunnelDeps = Pick<UpstreamOptions, "dialer" | "ca"> & {
 export type Tunnel = {
   readonly claims: SessionClaims;
   readonly target: Target;
-  /** The policy names this port: any protocol may be spoken. */
+  /** The policy names this port, so every protocol may be spoken. */
   readonly explicit: boolean;
   readonly client: Duplex;
   /** What came right behind the request. */
