@@ -21,6 +21,8 @@ export type AgentHandOptions = {
   readonly dial?: () => Promise<Socket>;
   /** How long the agent may take to answer the first time; default 15 s. */
   readonly welcomeMs?: number;
+  /** Resolves when the agent surely listens. */
+  readonly begun?: Promise<unknown>;
   /** Asked once when the stream ended: why, in words. */
   readonly explainLoss?: () => Promise<string>;
 };
@@ -49,6 +51,7 @@ export async function createAgentHand(options: AgentHandOptions): Promise<Hand> 
     instance,
     logger,
     ...(options.welcomeMs === undefined ? {} : { welcomeMs: options.welcomeMs }),
+    ...(options.begun === undefined ? {} : { begun: options.begun }),
     onTunnel: (frame) => tunnel.onFrame(frame),
     onEnd,
   });

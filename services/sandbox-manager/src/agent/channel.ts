@@ -46,6 +46,8 @@ export type ChannelOptions = {
   readonly logger: Logger;
   /** How long the agent may take to answer the first time; default 15 s. */
   readonly welcomeMs?: number;
+  /** Resolves when the agent surely listens; a greeting that got lost before is said again then. */
+  readonly begun?: Promise<unknown>;
   readonly onTunnel: (frame: TunnelFrame) => void;
   readonly onEnd: (error: AppError) => void;
 };
@@ -190,6 +192,8 @@ export async function openChannel(options: ChannelOptions): Promise<AgentChannel
 
   write(CLEAR_LINE);
   const helloId = nextId++;
+  const greetAgain = () => (welcomed ? undefined : repeat());
+  options.begun?.then(greetAgain, () => undefined);
   const hello = frameHead(TO_AGENT.hello, epoch, helloId).u32(PROTOCOL_VERSION).bytes(instance).done();
   await request(helloId, [encodeFrame(hello)], options.welcomeMs).catch((error: AppError) => {
     end(error);

@@ -81,7 +81,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         instance,
         logger: handLogger,
         explainLoss: () => explainLoss(container),
-        ...(begun ? { welcomeMs: START_MS } : {}),
+        ...(begun ? { welcomeMs: START_MS, begun } : {}),
         ...(dialHere ? { dial: dialHere } : {}),
       });
       hand.catch(() => undefined); // where the start failed, that is the reason to tell
