@@ -110,7 +110,7 @@ function foldable(event: Event) {
 export function absorb(
   hot: HotSession,
   stored: StoredFrame,
-  built?: { readonly frame: Frame; readonly header: SessionHeader | undefined },
+  built?: { readonly frame: Frame; readonly header: SessionHeader | undefined; readonly hash: Uint8Array },
 ): boolean {
   if (stored.frame < hot.nextFrame) return true;
   if (stored.frame > hot.nextFrame) return false;
@@ -118,7 +118,7 @@ export function absorb(
   assertContinues(hot, stored.frame, frame);
   hot.header = built?.header ?? foldFrame(hot.header, frame);
   noteIds(hot, stored.frame, frame);
-  hot.lastHash = hashOf(stored.payload);
+  hot.lastHash = built?.hash ?? hashOf(stored.payload);
   hot.nextFrame = stored.frame + 1;
   return true;
 }

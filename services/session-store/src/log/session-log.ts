@@ -12,7 +12,7 @@ import type { KnownIds, Recall } from "../ids/recall.ts";
 import type { EventStore } from "../store/event-store.ts";
 import { type BuiltFrame, buildFrame } from "./build-frame.ts";
 import { idReused } from "./errors.ts";
-import { absorb, createHotSession, decodeFrame, type HotSession } from "./hot-session.ts";
+import { absorb, createHotSession, decodeFrame, type HotSession, hashOf } from "./hot-session.ts";
 import { type AppendRequest, planAppend } from "./plan-append.ts";
 import type { SessionCache } from "./session-cache.ts";
 import { storeFrame } from "./store-frame.ts";
@@ -153,10 +153,13 @@ async function storeNext(
     nowMs: deps.clock.nowMs(),
     ...(traceparent === undefined ? {} : { traceparent }),
   });
-  const outcome = await storeFrame(deps.store, built.message, { deadlineMs: context.deadlineMs, clock: deps.clock });
+  const storing = storeFrame(deps.store, built.message, { deadlineMs: context.deadlineMs, clock: deps.clock });
+  // A turn later the frame is on its way, and nobody waits for what is made while the disk works.
+  const hashing = Promise.resolve(built.message.payload).then(hashOf);
+  const outcome = await storing;
   if (outcome.kind === "lost") return false;
   const { sequence = 0 } = outcome;
-  absorb(hot, { ...built.message, sequence }, built);
+  absorb(hot, { ...built.message, sequence }, { ...built, hash: await hashing });
   deps.recall.stored(hot);
   if (hot.header !== undefined) {
     deps.onStored({
