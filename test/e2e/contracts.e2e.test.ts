@@ -37,7 +37,7 @@ const services = [
       data: { workspaceId: "wrkspc_contract", displayName: "contract" },
     },
     answers: "vlt_",
-    unserved: "manyhands.vault.v1.VaultService/CallTool",
+    unserved: undefined, // it serves all of its contract
   },
 ] as const;
 
