@@ -1,8 +1,8 @@
-/** Audit facts: who used which credential where. Never a value. */
+/** Audit facts: who used which credential where, and who changed what the vault keeps. Never a value. */
 import { toBinary } from "@bufbuild/protobuf";
 import { AppError } from "@manyhands/kit";
-import { type Event, EventSchema } from "@manyhands/protocol";
-import { headers } from "@nats-io/transport-node";
+import { type Event, EventSchema, type VaultChange, VaultChangeSchema } from "@manyhands/protocol";
+import { headers, type MsgHdrs } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
 import { request } from "./request.ts";
 import { headerNames, subjects, subjectToken } from "./subjects.ts";
@@ -21,9 +21,27 @@ export async function publishCredentialUse(bus: Bus, use: CredentialUse, timeout
   const head = headers();
   if (use.sessionId !== "") head.set(headerNames.session, subjectToken("session_id", use.sessionId));
   if (use.workspaceId) head.set(headerNames.workspace, subjectToken("workspace_id", use.workspaceId));
+  await publishFact(bus, "credential", toBinary(EventSchema, use.event), head, timeoutMs);
+}
+
+/** Stores a change of what the vault-proxy keeps. Throws AppError `unavailable` when it is not known to be stored. */
+export async function publishVaultChange(bus: Bus, change: VaultChange, timeoutMs = 5000): Promise<void> {
+  const head = headers();
+  const { sessionId, workspaceId } = change;
+  if (sessionId !== "") head.set(headerNames.session, subjectToken("session_id", sessionId));
+  if (workspaceId !== "") head.set(headerNames.workspace, subjectToken("workspace_id", workspaceId));
+  await publishFact(bus, "change", toBinary(VaultChangeSchema, change), head, timeoutMs);
+}
+
+async function publishFact(
+  bus: Bus,
+  topic: string,
+  payload: Uint8Array,
+  head: MsgHdrs,
+  timeoutMs: number,
+): Promise<void> {
   try {
-    const payload = toBinary(EventSchema, use.event);
-    const ack = (await request(bus, subjects.audit("credential"), payload, timeoutMs, head)).json<{
+    const ack = (await request(bus, subjects.audit(topic), payload, timeoutMs, head)).json<{
       error?: { description?: string };
     }>();
     if (ack.error !== undefined) throw new Error(ack.error.description ?? "refused");

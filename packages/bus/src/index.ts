@@ -3,7 +3,7 @@ export { type AppendOutcome, appendFrame, type FrameToAppend } from "./append-fr
 export { createFrameAppender, type FrameAppender } from "./append-queue.ts";
 export { type ApplyOptions, applyStreams, checkStreams } from "./apply-streams.ts";
 export { asyncApiDocument } from "./asyncapi.ts";
-export { type CredentialUse, publishCredentialUse } from "./audit.ts";
+export { type CredentialUse, publishCredentialUse, publishVaultChange } from "./audit.ts";
 export { type Bus, type BusOptions, connectBus } from "./bus.ts";
 export { type BusHandAnswer, type BusHandRequest, requestBusHand } from "./bus-hand.ts";
 export { assertDeclared, isDeclared, observeUndeclared, type UndeclaredObserver } from "./declared.ts";

@@ -168,7 +168,9 @@ export const subjectTable: readonly SubjectRow[] = [
   {
     name: "audit",
     address: "mh.audit.{topic}",
-    summary: "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`.",
+    summary:
+      "A security-relevant fact. Topic `credential`: a credential was used; the event is `credential.used`. Topic " +
+      "`change`: what the vault-proxy keeps was changed; the payload is `manyhands.vault.v1.VaultChange`.",
     payload: "manyhands.events.v1.Event",
     headers: {
       "Mh-Session": "Session it happened for; absent for what belongs to none.",

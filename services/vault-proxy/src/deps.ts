@@ -1,4 +1,4 @@
-import { applyStreams, connectBus } from "@manyhands/bus";
+import { applyStreams, connectBus, publishVaultChange } from "@manyhands/bus";
 import { type Clock, createRpcClient, type Logger, type Shell, systemClock } from "@manyhands/kit";
 import { SessionService } from "@manyhands/protocol";
 import { Agent, type Dispatcher } from "undici";
@@ -25,6 +25,7 @@ import { type SessionGuard, sessionGuard } from "./tokens/session-guard.ts";
 import { type SessionTokens, sessionTokens } from "./tokens/session-tokens.ts";
 import { loadSigningKey } from "./tokens/signing-key.ts";
 import { auditWriter } from "./usage/audit-writer.ts";
+import type { ChangeWriter } from "./usage/change-audit.ts";
 import { eventWriter } from "./usage/event-writer.ts";
 import type { UsageSink, UsageWriter } from "./usage/usage.ts";
 import { usageQueue } from "./usage/usage-queue.ts";
@@ -55,15 +56,17 @@ export type Deps = {
   /** Judges URLs that users store for this service to be sent to. */
   readonly judgeUrl: UrlJudge;
   readonly clock: Clock;
+  readonly changes: ChangeWriter;
   /** For readiness: true when the store answers. */
   readonly storeAnswers: () => Promise<boolean>;
 };
 
-/** What a test may replace. With all three of buckets, audit and events no NATS is needed. */
+/** What a test may replace. With all of buckets, audit, changes and events no NATS is needed. */
 export type Overrides = {
   readonly buckets?: Buckets;
   readonly sessions?: SessionDirectory;
   readonly audit?: UsageWriter;
+  readonly changes?: ChangeWriter;
   readonly events?: UsageWriter;
   readonly clock?: Clock;
   /** How names are resolved, and who may sign upstreams' certificates besides the system's authorities. */
@@ -89,7 +92,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     metrics: shell.metrics,
   });
   lifecycle.onStop("session-store client", () => client.close());
-  const { buckets, audit } = await openStore(config, shell, overrides);
+  const { buckets, audit, changes } = await openStore(config, shell, overrides);
   const signingKey = await loadSigningKey(buckets.secrets, kek);
   const tokens = sessionTokens(signingKey, clock);
   const bindings = bindingStore(buckets.sessions, kek);
@@ -108,6 +111,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   });
   lifecycle.onStop("MCP connections", () => dispatcher.destroy());
   return {
+    changes,
     vaults,
     credentials,
     bindings,
@@ -158,9 +162,9 @@ async function openStore(
   config: Config,
   shell: Shell,
   overrides: Overrides,
-): Promise<{ buckets: Buckets; audit: UsageWriter }> {
-  if (overrides.buckets && overrides.audit) {
-    return { buckets: overrides.buckets, audit: overrides.audit };
+): Promise<{ buckets: Buckets; audit: UsageWriter; changes: ChangeWriter }> {
+  if (overrides.buckets && overrides.audit && overrides.changes) {
+    return { buckets: overrides.buckets, audit: overrides.audit, changes: overrides.changes };
   }
   const { lifecycle, logger } = shell;
   const bus = await connectBus({
@@ -185,7 +189,8 @@ async function openStore(
     sessions: await busKv(bus, "MH_VAULT_SESSIONS"),
     receipts: await busKv(bus, "MH_VAULT_RECEIPTS"),
   };
-  return { buckets, audit: overrides.audit ?? auditWriter(bus) };
+  const changes: ChangeWriter = overrides.changes ?? ((change) => publishVaultChange(bus, change));
+  return { buckets, audit: overrides.audit ?? auditWriter(bus), changes };
 }
 
 function upstreamPool(name: string, connections: number, lifecycle: Shell["lifecycle"]): Dispatcher {

@@ -9,10 +9,11 @@ import { mintSessionToken } from "./routes/mint-session-token.ts";
 import { operatorRoutes } from "./routes/operator.ts";
 import { revokeSession } from "./routes/revoke-session.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
+import { audited } from "./usage/change-audit.ts";
 
 /** What this service serves. */
 export function routes(deps: Deps): Implemented {
-  return implement(VaultService, {
+  const served = {
     ...vaultRoutes(deps),
     ...credentialRoutes(deps),
     bindSession: bindSession(deps),
@@ -21,5 +22,6 @@ export function routes(deps: Deps): Implemented {
     ...mcpToolRoutes(deps),
     ...operatorRoutes(deps),
     describeEgress: describeEgress(deps),
-  });
+  };
+  return implement(VaultService, audited(served, deps.changes, deps.clock));
 }

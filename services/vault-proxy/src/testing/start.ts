@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createLogger, createRpcClient, type RpcClient, Secret, testServiceConfig } from "@manyhands/kit";
-import { VaultService } from "@manyhands/protocol";
+import { type VaultChange, VaultService } from "@manyhands/protocol";
 import { tempDir } from "@manyhands/testkit";
 import { type Config, createVaultProxy, type Overrides, type Usage, type VaultProxy } from "../index.ts";
 import type { Buckets } from "../store/kv.ts";
@@ -17,6 +17,8 @@ export type TestVaultProxy = {
   readonly buckets: Buckets;
   /** What went to the audit stream. */
   readonly audit: readonly Usage[];
+  /** The changes that went there. */
+  readonly changes: readonly VaultChange[];
   /** What went to the sessions' logs. */
   readonly events: readonly Usage[];
   /** Every log line, at the lowest level. */
@@ -57,6 +59,7 @@ export async function writeKeyFile(folder: string, name = "key"): Promise<string
 export async function startVaultProxy(options: TestOptions = {}): Promise<TestVaultProxy> {
   const folder = await tempDir("manyhands-vault-");
   const audit: Usage[] = [];
+  const changes: VaultChange[] = [];
   const events: Usage[] = [];
   const logs: string[] = [];
   const logger = createLogger({
@@ -87,7 +90,13 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
   const memory = options.natsUrl === undefined;
   const buckets = options.overrides?.buckets ?? memoryBuckets();
   const overrides: Overrides = {
-    ...(memory ? { buckets, audit: { write: async (usage: Usage) => void audit.push(usage) } } : {}),
+    ...(memory
+      ? {
+          buckets,
+          changes: async (change) => void changes.push(change),
+          audit: { write: async (usage: Usage) => void audit.push(usage) },
+        }
+      : {}),
     events: { write: async (usage) => void events.push(usage) },
     sessions: testSessions(() => undefined),
     ...options.overrides,
@@ -99,6 +108,7 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
     client,
     buckets,
     audit,
+    changes,
     events,
     logs,
     async stop() {

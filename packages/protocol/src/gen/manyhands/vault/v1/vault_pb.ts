@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file manyhands/vault/v1/vault.proto.
  */
 export const file_manyhands_vault_v1_vault: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tYW55aGFuZHMvdmF1bHQvdjEvdmF1bHQucHJvdG8SEm1hbnloYW5kcy52YXVsdC52MSLRAgoFVmF1bHQSCgoCaWQYASABKAkSFAoMd29ya3NwYWNlX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRI5CghtZXRhZGF0YRgEIAMoCzInLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdC5NZXRhZGF0YUVudHJ5Ei4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfYXJjaGl2ZWRfYXQilgMKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkSFAoMd29ya3NwYWNlX2lkGAMgASgJEhQKDGRpc3BsYXlfbmFtZRgEIAEoCRI+CghtZXRhZGF0YRgFIAMoCzIsLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsLk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMEi4KCmNyZWF0ZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBEhQKDG5lZWRzX3JlYXV0aBgKIAEoCRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX2FyY2hpdmVkX2F0IiYKCU1jcFNlcnZlchIMCgRuYW1lGAEgASgJEgsKA3VybBgCIAEoCSJyCghNb2RlbEtleRIKCgJpZBgBIAEoCRIUCgx3b3Jrc3BhY2VfaWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi4KCmNyZWF0ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlEKEVJlcG9zaXRvcnlCaW5kaW5nEgsKA3VybBgBIAEoCRIbChNhdXRob3JpemF0aW9uX3Rva2VuGAIgASgJEhIKCmFsbG93X3B1c2gYAyABKAgqcQoIQXVkaWVuY2USGAoUQVVESUVOQ0VfVU5TUEVDSUZJRUQQABISCg5BVURJRU5DRV9NT0RFTBABEhAKDEFVRElFTkNFX0dJVBACEhAKDEFVRElFTkNFX01DUBADEhMKD0FVRElFTkNFX0VHUkVTUxAEYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5tYW55aGFuZHMvdmF1bHQvdjEvdmF1bHQucHJvdG8SEm1hbnloYW5kcy52YXVsdC52MSLRAgoFVmF1bHQSCgoCaWQYASABKAkSFAoMd29ya3NwYWNlX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRI5CghtZXRhZGF0YRgEIAMoCzInLm1hbnloYW5kcy52YXVsdC52MS5WYXVsdC5NZXRhZGF0YUVudHJ5Ei4KCmNyZWF0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIOCgxfYXJjaGl2ZWRfYXQilgMKCkNyZWRlbnRpYWwSCgoCaWQYASABKAkSEAoIdmF1bHRfaWQYAiABKAkSFAoMd29ya3NwYWNlX2lkGAMgASgJEhQKDGRpc3BsYXlfbmFtZRgEIAEoCRI+CghtZXRhZGF0YRgFIAMoCzIsLm1hbnloYW5kcy52YXVsdC52MS5DcmVkZW50aWFsLk1ldGFkYXRhRW50cnkSEQoJYXV0aF9qc29uGAYgASgMEi4KCmNyZWF0ZWRfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKC2FyY2hpdmVkX2F0GAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAiAEBEhQKDG5lZWRzX3JlYXV0aBgKIAEoCRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX2FyY2hpdmVkX2F0IiYKCU1jcFNlcnZlchIMCgRuYW1lGAEgASgJEgsKA3VybBgCIAEoCSJyCghNb2RlbEtleRIKCgJpZBgBIAEoCRIUCgx3b3Jrc3BhY2VfaWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEi4KCmNyZWF0ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlEKEVJlcG9zaXRvcnlCaW5kaW5nEgsKA3VybBgBIAEoCRIbChNhdXRob3JpemF0aW9uX3Rva2VuGAIgASgJEhIKCmFsbG93X3B1c2gYAyABKAgivQEKC1ZhdWx0Q2hhbmdlEgoKAmlkGAEgASgJEi4KCmNoYW5nZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3JwYxgDIAEoCRIUCgx3b3Jrc3BhY2VfaWQYBCABKAkSEAoIdmF1bHRfaWQYBSABKAkSFQoNY3JlZGVudGlhbF9pZBgGIAEoCRISCgpzZXNzaW9uX2lkGAcgASgJEhIKCnJlcXVlc3RfaWQYCCABKAkqcQoIQXVkaWVuY2USGAoUQVVESUVOQ0VfVU5TUEVDSUZJRUQQABISCg5BVURJRU5DRV9NT0RFTBABEhAKDEFVRElFTkNFX0dJVBACEhAKDEFVRElFTkNFX01DUBADEhMKD0FVRElFTkNFX0VHUkVTUxAEYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * A named set of credentials.
@@ -267,6 +267,76 @@ export type RepositoryBinding = Message<"manyhands.vault.v1.RepositoryBinding"> 
  */
 export const RepositoryBindingSchema: GenMessage<RepositoryBinding> = /*@__PURE__*/
   messageDesc(file_manyhands_vault_v1_vault, 4);
+
+/**
+ * A change of what the vault-proxy keeps, as the audit stream holds it (`mh.audit.change`). Never a value.
+ *
+ * @generated from message manyhands.vault.v1.VaultChange
+ */
+export type VaultChange = Message<"manyhands.vault.v1.VaultChange"> & {
+  /**
+   * `chg_…`.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * When it was made.
+   *
+   * @generated from field: google.protobuf.Timestamp changed_at = 2;
+   */
+  changedAt?: Timestamp | undefined;
+
+  /**
+   * RPC of VaultService that made it, for instance `CreateCredential`.
+   *
+   * @generated from field: string rpc = 3;
+   */
+  rpc: string;
+
+  /**
+   * Workspace; empty for what belongs to the whole installation.
+   *
+   * @generated from field: string workspace_id = 4;
+   */
+  workspaceId: string;
+
+  /**
+   * The vault, if it was one's.
+   *
+   * @generated from field: string vault_id = 5;
+   */
+  vaultId: string;
+
+  /**
+   * The credential or model key, if it was one's.
+   *
+   * @generated from field: string credential_id = 6;
+   */
+  credentialId: string;
+
+  /**
+   * The session, if it was one's rights.
+   *
+   * @generated from field: string session_id = 7;
+   */
+  sessionId: string;
+
+  /**
+   * Request id of the call, as logs have it.
+   *
+   * @generated from field: string request_id = 8;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message manyhands.vault.v1.VaultChange.
+ * Use `create(VaultChangeSchema)` to create a new message.
+ */
+export const VaultChangeSchema: GenMessage<VaultChange> = /*@__PURE__*/
+  messageDesc(file_manyhands_vault_v1_vault, 5);
 
 /**
  * What a session token may be used for.
