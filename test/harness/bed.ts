@@ -34,6 +34,9 @@ export interface Bed {
   readonly vaults: RpcClient<typeof VaultService>;
   /** Where sandbox-manager's gRPC answers. */
   readonly sandboxAddress: string;
+  /** Where session-store's and vault-proxy's gRPC answer. */
+  readonly storeAddress: string;
+  readonly vaultAddress: string;
   /** Kills vault-proxy and starts it again at the same addresses. */
   restartVault(): Promise<void>;
   startHarness(env?: Record<string, string>): Promise<Process>;
@@ -45,10 +48,13 @@ export interface Bed {
   close(): Promise<void>;
 }
 
+/** What a test may have otherwise; `sandboxManager` are further settings of that service. */
+export type BedOptions = Pick<DemoModelOptions, "onRequest"> & { readonly sandboxManager?: Record<string, string> };
+
 /** Starts the bed; `scenarios` are YAML files beside the packaged ones. */
 export async function startBed(
   scenarios: Record<string, string> = {},
-  options: Pick<DemoModelOptions, "onRequest"> = {},
+  { sandboxManager = {}, ...options }: BedOptions = {},
 ): Promise<Bed> {
   const folder = await tempDir("manyhands-harness-");
   const scenarioDir = path.join(folder.path, "scenarios");
@@ -76,6 +82,7 @@ export async function startBed(
     MH_HAND_DRIVER: "virtual",
     MH_HAND_CAPACITY: "200",
     MH_GRPC_LISTEN: `127.0.0.1:${await freePort()}`,
+    ...sandboxManager,
   };
   const vaultEnv = {
     MH_SESSION_STORE_ADDR,
@@ -104,6 +111,8 @@ export async function startBed(
     sessions,
     vaults,
     sandboxAddress: sandbox.addresses.grpc ?? "",
+    storeAddress: MH_SESSION_STORE_ADDR,
+    vaultAddress: vault.addresses.grpc ?? "",
     async restartVault() {
       await stopAll(running.filter(({ name }) => name.startsWith("vault-proxy")));
       await run("vault-proxy", vaultEnv);

@@ -171,6 +171,13 @@ export const streamTable: readonly StreamRow[] = [
     "chosen by sandbox-manager",
     "JSON",
   ),
+  bucket(
+    "MH_WORK",
+    "sandbox-manager",
+    "Sessions of self-hosted environments, and the worker that holds each.",
+    "item.{session}",
+    "JSON",
+  ),
   bucket("MH_VAULTS", "vault-proxy", "Vaults and credentials, without any secret.", "chosen by vault-proxy", "JSON"),
   bucket("MH_VAULT_SECRETS", "vault-proxy", "Sealed secrets.", "chosen by vault-proxy", "sealed JSON"),
   bucket("MH_VAULT_SESSIONS", "vault-proxy", "What a session's tokens may reach.", "chosen by vault-proxy", "JSON"),
@@ -195,6 +202,7 @@ export type StreamName =
   | "KV_MH_ENVIRONMENTS"
   | "KV_MH_RETENTION"
   | "KV_MH_HANDS"
+  | "KV_MH_WORK"
   | "KV_MH_VAULTS"
   | "KV_MH_VAULT_SECRETS"
   | "KV_MH_VAULT_SESSIONS"
@@ -206,6 +214,7 @@ export type BucketName =
   | "MH_ENVIRONMENTS"
   | "MH_RETENTION"
   | "MH_HANDS"
+  | "MH_WORK"
   | "MH_VAULTS"
   | "MH_VAULT_SECRETS"
   | "MH_VAULT_SESSIONS"

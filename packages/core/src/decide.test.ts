@@ -146,6 +146,19 @@ describe("tools", () => {
     expect(when(log)).toMatchObject({ events: [{}, { stop_reason: { type: "requires_action", event_ids: ["c1"] } }] });
     const answer: Written = { type: "user.tool_result", tool_use_id: "c1", content: [] };
     expect(then(when([...log, answer]))).toEqual(["callModel"]);
+    const stop = when([...log, { type: "user.interrupt" }]);
+    expect(stop).toMatchObject({ events: [{ type: "agent.tool_result", outcome: "UNKNOWN" }, {}, {}] });
+  });
+
+  it("runs its own tools in a self-hosted environment too, and leaves allowed calls to the worker", () => {
+    const start = [created({}, { config: { type: "self_hosted" } }), ...asked.slice(1)];
+    const search = [...start, used("c1", "web_search", "allow"), ended("r1", "tool_use")];
+    expect(then(when(search))).toEqual(["operation.dispatched"]);
+    const write = [...start, used("c1", "write", "ask"), ended("r1", "tool_use")];
+    const allow: Written = { type: "user.tool_confirmation", tool_use_id: "c1", result: "allow" };
+    expect(when([...write, allow])).toMatchObject({ events: [{}, { stop_reason: { event_ids: ["c1"] } }] });
+    const answer: Written = { type: "user.tool_result", tool_use_id: "c1", content: [] };
+    expect(then(when([...write, allow, answer]))).toEqual(["callModel"]);
   });
 });
 

@@ -21,6 +21,7 @@ import {
   type LivingState,
   type State,
 } from "./state.ts";
+import { isServerTool } from "./tool-definitions.ts";
 import { addUsage, addUsageOf } from "./usage.ts";
 
 /** The state after one more event. */
@@ -132,9 +133,10 @@ function update(state: LivingState, event: EventOf<"session.updated">): LivingSt
 }
 
 function confirm(state: LivingState, event: EventOf<"user.tool_confirmation">): LivingState {
+  const call = state.phase === "resting" ? undefined : state.calls.find(({ id }) => id === event.tool_use_id);
   return setProgress(state, event.tool_use_id, (progress) => {
-    if (progress.at !== "waiting" || progress.for !== "confirmation") return progress;
-    if (event.result === "allow") return { at: "ready" };
+    if (call === undefined || progress.at !== "waiting" || progress.for !== "confirmation") return progress;
+    if (event.result === "allow") return allowed(state, call);
     return { at: "denied", ...(event.deny_message === undefined ? {} : { message: event.deny_message }) };
   });
 }
@@ -149,14 +151,18 @@ function callOf(
   }
   const kind = event.type === "agent.tool_use" ? "agent" : "mcp";
   const server = event.type === "agent.mcp_tool_use" ? { server: event.mcp_server_name } : {};
-  return { ...base, ...server, kind, progress: firstProgress(state, kind, event.evaluated_permission) };
+  return { ...base, ...server, kind, progress: firstProgress(state, { ...base, kind }, event.evaluated_permission) };
 }
 
-function firstProgress(state: LivingState, kind: "agent" | "mcp", permission: string | undefined): CallProgress {
+function firstProgress(state: LivingState, call: Pick<Call, "name" | "kind">, permission?: string): CallProgress {
   if (permission === "deny") return { at: "denied" };
-  if (permission === "ask") return { at: "waiting", for: "confirmation" };
+  return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);
+}
+
+/** In a self-hosted environment what would run in a hand is run and answered by a worker from outside. */
+function allowed(state: LivingState, { name, kind }: Pick<Call, "name" | "kind">): CallProgress {
   const isOutside = objectOf(state.environment.config).type === "self_hosted";
-  return kind === "agent" && isOutside ? { at: "waiting", for: "worker" } : { at: "ready" };
+  return isOutside && kind === "agent" && !isServerTool(name) ? { at: "waiting", for: "worker" } : { at: "ready" };
 }
 
 function addCall(state: LivingState, call: Call): LivingState {

@@ -95,6 +95,10 @@ export function deniedDraft(call: Call): EventDraft {
 /** The answer that ends a tool use which the turn's end leaves open. */
 export function abandonedDraft(call: Call, why: string): EventDraft {
   const { progress } = call;
+  // A worker from outside may have begun it the moment it was in the log.
+  if (progress.at === "waiting" && progress.for === "worker") {
+    return resultDraft(call, "UNKNOWN", unknownOutcome(call, false, interruptedWhileRunning), true);
+  }
   if (progress.at === "dispatched" || progress.at === "leftBehind") {
     return resultDraft(call, "UNKNOWN", unknownOutcome(call, false, why), true, progress.handId);
   }

@@ -13,6 +13,7 @@ export * from "./gen/manyhands/events/v1/workflow_events_pb.ts";
 export * from "./gen/manyhands/harness/v1/harness_service_pb.ts";
 export * from "./gen/manyhands/sandbox/v1/sandbox_pb.ts";
 export * from "./gen/manyhands/sandbox/v1/sandbox_service_pb.ts";
+export * from "./gen/manyhands/sandbox/v1/work_service_pb.ts";
 export * from "./gen/manyhands/session/v1/agent_service_pb.ts";
 export * from "./gen/manyhands/session/v1/environment_service_pb.ts";
 export * from "./gen/manyhands/session/v1/retention_service_pb.ts";

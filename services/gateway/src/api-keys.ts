@@ -17,7 +17,14 @@ export type Caller = {
   readonly workspaceId: string;
   /** May write to its workspace's sessions as a brain does. */
   readonly isHarness: boolean;
+  /** A key of one self-hosted environment's workers: it takes work and can do nothing else. */
+  readonly environmentId?: string;
+  /** The holder of one work item's token: its session and that item, and nothing else. */
+  readonly work?: WorkCaller;
 };
+
+/** What a work item's token says about itself; `sessionId` only where the queue has confirmed it. */
+export type WorkCaller = { readonly workId: string; readonly token: string; readonly sessionId?: string };
 
 /** Finds the caller of a key. */
 export type ApiKeys = {
@@ -34,6 +41,7 @@ const recordSchema = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/i, "must be 64 hexadecimal digits"),
   created_at: z.string().optional(),
   harness: z.boolean().optional(),
+  environment_id: z.string().min(1).max(128).optional(),
 });
 const fileSchema = z.object({ keys: z.array(recordSchema).max(MAX_KEYS) });
 
@@ -94,6 +102,11 @@ function parseEntries(text: string): readonly Entry[] {
   }
   return parsed.data.keys.map((key) => ({
     digest: Buffer.from(key.sha256, "hex"),
-    caller: { keyId: key.id, workspaceId: key.workspace_id, isHarness: key.harness === true },
+    caller: {
+      keyId: key.id,
+      workspaceId: key.workspace_id,
+      isHarness: key.harness === true,
+      ...(key.environment_id === undefined ? {} : { environmentId: key.environment_id }),
+    },
   }));
 }

@@ -8,12 +8,14 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import type { Caller } from "./api-keys.ts";
 import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
+import { checkAccess } from "./http/access.ts";
 import { authenticate } from "./http/auth.ts";
 import { answerBrokenRequest } from "./http/broken-request.ts";
 import type { Call } from "./http/call.ts";
 import { errorAnswer } from "./http/error-answer.ts";
 import { parseJsonBody } from "./http/json-body.ts";
 import { parseQuery } from "./http/query.ts";
+import { workTokens } from "./http/work-tokens.ts";
 import { operations } from "./operations.ts";
 import { brainCall } from "./routes/brain-calls.ts";
 import { eventStream } from "./routes/event-stream.ts";
@@ -128,13 +130,18 @@ function mountOperations(app: FastifyInstance, config: Config, deps: Deps, shell
       exposeHeadRoute: false,
       // Who asks comes before what is asked: no body is read for a stranger.
       onRequest: async (request) => {
-        callers.set(request, authenticate(deps.apiKeys, request));
+        const caller = await authenticate(deps.apiKeys, workTokens(deps, op), request);
+        checkAccess(caller, op, (name) => paramsOf(request)[name]);
+        callers.set(request, caller);
         if (handler === undefined && op !== streamOperation) throw AppError.unimplemented(`${op} is not served yet`);
       },
       handler: async (request, reply) => {
         const call = callOf(request, reply, deps, shell);
         if (op === streamOperation) await stream({ ...call, request, reply });
-        else if (handler !== undefined) return handler(call);
+        else if (handler !== undefined) {
+          // The library would send an empty body for null.
+          return (await handler(call)) ?? reply.type("application/json; charset=utf-8").send("null");
+        }
         return reply;
       },
     });
@@ -147,7 +154,11 @@ function mountBrainCalls(app: FastifyInstance, deps: Deps, shell: Shell): void {
   app.route({
     method: "POST",
     url: "/x/rpc/:service/:method",
-    onRequest: async (request) => void callers.set(request, authenticate(deps.apiKeys, request)),
+    onRequest: async (request) => {
+      const caller = await authenticate(deps.apiKeys, async () => undefined, request);
+      checkAccess(caller, undefined, () => undefined);
+      callers.set(request, caller);
+    },
     handler: async (request, reply) => handler(callOf(request, reply, deps, shell)),
   });
 }
@@ -163,7 +174,7 @@ function callOf(request: FastifyRequest, reply: FastifyReply, deps: Deps, shell:
     const value = request.headers[name];
     return Array.isArray(value) ? value[0] : value;
   };
-  const params = request.params as Readonly<Record<string, string>>; // the router gives text by name
+  const params = paramsOf(request);
   const path = request.url.split("?")[0] ?? "";
   const rpc: CallOptions = { signal, metadata: { "x-request-id": request.id } };
   return {
@@ -189,6 +200,10 @@ function callOf(request: FastifyRequest, reply: FastifyReply, deps: Deps, shell:
       return identity;
     },
   };
+}
+
+function paramsOf(request: FastifyRequest): Readonly<Record<string, string | undefined>> {
+  return request.params as Readonly<Record<string, string>>; // the router gives text by name
 }
 
 /** Ids become bus subjects further down; nothing else can name an existing thing. */

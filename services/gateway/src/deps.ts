@@ -6,10 +6,12 @@ import {
   SandboxService,
   SessionService,
   VaultService,
+  WorkService,
 } from "@manyhands/protocol";
 import { type ApiKeys, openApiKeys } from "./api-keys.ts";
 import type { Config } from "./config.ts";
 import { createRetryMemory, type RetryMemory } from "./retry-memory.ts";
+import { createSessionEnvironments, type SessionEnvironments } from "./session-environments.ts";
 import { createStreamSlots, type StreamSlots } from "./stream-slots.ts";
 
 /** Everything the routes use; the only place that knows what stands behind them. */
@@ -20,8 +22,10 @@ export type Deps = {
   readonly environments: RpcClient<typeof EnvironmentService>;
   readonly vaults: RpcClient<typeof VaultService>;
   readonly sandboxes: RpcClient<typeof SandboxService>;
+  readonly work: RpcClient<typeof WorkService>;
   readonly harness: RpcClient<typeof HarnessService>;
   readonly retryMemory: RetryMemory;
+  readonly sessionEnvironments: SessionEnvironments;
   readonly streamSlots: StreamSlots;
 };
 
@@ -52,10 +56,14 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     sandboxes:
       overrides.sandboxes ??
       createRpcClient(SandboxService, { address: config.sandboxManagerAddress, defaultDeadlineMs, metrics }),
+    work:
+      overrides.work ??
+      createRpcClient(WorkService, { address: config.sandboxManagerAddress, defaultDeadlineMs, metrics }),
     harness:
       overrides.harness ??
       createRpcClient(HarnessService, { address: config.harnessAddress, defaultDeadlineMs, metrics }),
     retryMemory: overrides.retryMemory ?? createRetryMemory(),
+    sessionEnvironments: overrides.sessionEnvironments ?? createSessionEnvironments(),
     streamSlots:
       overrides.streamSlots ??
       createStreamSlots({ total: config.limits.streams, perWorkspace: config.limits.streamsPerWorkspace }),
@@ -66,7 +74,12 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     environments: deps.environments,
     vaults: deps.vaults,
   };
-  for (const [name, client] of Object.entries({ ...clients, sandboxes: deps.sandboxes, harness: deps.harness })) {
+  for (const [name, client] of Object.entries({
+    ...clients,
+    sandboxes: deps.sandboxes,
+    work: deps.work,
+    harness: deps.harness,
+  })) {
     lifecycle.onStop(`${name} client`, () => client.close());
   }
   return deps;

@@ -10,6 +10,7 @@ import { sessionEventRoutes } from "./routes/session-events.ts";
 import { sessionResourceRoutes } from "./routes/session-resources.ts";
 import { sessionRoutes } from "./routes/sessions.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
+import { workRoutes } from "./routes/work.ts";
 
 /** The one operation that answers with a stream and is mounted apart. */
 export const streamOperation = "sessions.events.stream" satisfies OperationName;
@@ -24,6 +25,7 @@ export function handlersOf(deps: Deps): Partial<Record<OperationName, Handler>> 
     ...sessionEventRoutes(deps),
     ...sessionResourceRoutes(deps),
     ...vaultRoutes(deps),
+    ...workRoutes(deps),
     ...credentialRoutes(deps),
   } satisfies Partial<Record<OperationName, Handler>>;
 }

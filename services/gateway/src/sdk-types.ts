@@ -19,6 +19,11 @@ export type {
   BetaSelfHostedConfig as SelfHostedConfig,
 } from "@anthropic-ai/sdk/resources/beta/environments/environments";
 export type {
+  BetaSelfHostedWork as Work,
+  BetaSelfHostedWorkHeartbeatResponse as WorkHeartbeat,
+  BetaSelfHostedWorkQueueStats as WorkStats,
+} from "@anthropic-ai/sdk/resources/beta/environments/work";
+export type {
   BetaManagedAgentsSendSessionEvents as SentEvents,
   BetaManagedAgentsSessionEvent as PublicEvent,
   BetaManagedAgentsStreamSessionEvents as StreamEvent,

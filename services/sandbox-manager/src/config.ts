@@ -32,6 +32,8 @@ export type Config = {
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
   /** Whether hands' files are kept after each operation that changed them. */
   readonly snapshots: boolean;
+  /** How long a worker of a self-hosted environment holds a session without a heartbeat, in milliseconds. */
+  readonly workLeaseMs: number;
   /** What becomes of hands when this manager stops in order: kept running for the next one, or released. */
   readonly onStop: "keep" | "release";
   /** What recipes may ask of a manager. */
@@ -123,6 +125,12 @@ export function readConfig(env: Env): Config {
     snapshots: reader.boolean("MH_SNAPSHOTS", {
       default: true,
       doc: "Keep hands' files after each operation that changed them, for forks and lost hands.",
+    }),
+    workLeaseMs: reader.integer("MH_WORK_LEASE_MS", {
+      default: 60_000,
+      min: 2000,
+      max: 600_000,
+      doc: "A self-hosted worker that is not heard of for so long has lost its session to the next one.",
     }),
     onStop: reader.oneOf("MH_HAND_ON_STOP", ["keep", "release"], {
       default: "keep",

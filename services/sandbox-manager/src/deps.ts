@@ -5,6 +5,7 @@ import type { Config } from "./config.ts";
 import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
 import type { TunnelDialer } from "./drivers/driver.ts";
+import { WorkQueue } from "./drivers/remote/work-queue.ts";
 import { type HandEgressSource, handEgressSource } from "./egress/hand-egress.ts";
 import type { HandStore } from "./hands/hand-store.ts";
 import { createKvHandStore } from "./hands/kv-hand-store.ts";
@@ -26,7 +27,12 @@ import { createGitDialer } from "./tunnel/git-dialer.ts";
 const MINT_MS = 5000;
 
 /** Everything the routes use. */
-export type Deps = { readonly manager: Manager; readonly chosen: ChosenDrivers };
+export type Deps = {
+  readonly manager: Manager;
+  readonly chosen: ChosenDrivers;
+  /** Where workers of self-hosted environments find their sessions; absent without a bus. */
+  readonly work?: WorkQueue;
+};
 
 /** What a test may put in place of the real thing. */
 export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDialer };
@@ -52,6 +58,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   for (const driver of drivers.values()) lifecycle.onStop(`${driver.name} driver`, () => driver.close());
   const peers = createPeers();
   lifecycle.onStop("peers", () => peers.close());
+  const work = bus && (await openWork(config, shell, bus));
   const manager = createManager({
     managerId: instanceId,
     drivers,
@@ -68,7 +75,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     logger,
   });
   endHands(config, shell, manager);
-  return { manager, chosen };
+  return { manager, chosen, ...(work ? { work } : {}) };
 }
 
 const RELEASE_MS = 20_000;
@@ -131,6 +138,13 @@ async function openRecords(
   const fileStore = createBusFileStore(bus);
   lifecycle.onStop("snapshots", async () => fileStore.close());
   return { ...records, files: fileStore };
+}
+
+async function openWork(config: Config, { lifecycle }: Shell, bus: Bus): Promise<WorkQueue> {
+  await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_WORK"] });
+  const { queue, stop } = await WorkQueue.start(await openBucket(bus, "MH_WORK"), systemClock, config.workLeaseMs);
+  lifecycle.onStop("work queue", async () => stop());
+  return queue;
 }
 
 type WayOut = { readonly dial: TunnelDialer; readonly egressOf: HandEgressSource };

@@ -4,6 +4,7 @@ import type { Config } from "./config.ts";
 import type { Deps } from "./deps.ts";
 import { announceForever } from "./hands/announce.ts";
 import { sweepForever } from "./hands/sweep.ts";
+import { workRoutes } from "./routes/work.ts";
 import { routes } from "./routes.ts";
 
 /** gRPC and admin; once it is known where gRPC answers, hands can be held, and the sweep begins. */
@@ -12,7 +13,7 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
   const server = createServiceServer({
     config: config.service,
     shell,
-    services: [routes(deps)],
+    services: [routes(deps), workRoutes(deps.work)],
     version: { driver: chosen.defaultDriver, reason: chosen.reason },
   });
   return {

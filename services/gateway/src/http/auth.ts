@@ -3,13 +3,16 @@ import { AppError } from "@manyhands/kit";
 import type { FastifyRequest } from "fastify";
 import type { ApiKeys, Caller } from "../api-keys.ts";
 
+/** Finds the caller behind a work item's token; undefined when it is not of that kind. */
+export type WorkTokens = (token: string, request: FastifyRequest) => Promise<Caller | undefined>;
+
 /** The caller of a request. Throws AppError `unauthenticated` or, for a foreign workspace, `denied`. */
-export function authenticate(apiKeys: ApiKeys, request: FastifyRequest): Caller {
+export async function authenticate(apiKeys: ApiKeys, workTokens: WorkTokens, request: FastifyRequest): Promise<Caller> {
   const key = presentedKey(request.headers.authorization, request.headers["x-api-key"]);
   if (key === undefined) {
     throw AppError.unauthenticated("an API key is required: send it as `Authorization: Bearer` or `x-api-key`");
   }
-  const caller = apiKeys.find(key);
+  const caller = apiKeys.find(key) ?? (await workTokens(key, request));
   if (caller === undefined) throw AppError.unauthenticated("the API key is not valid");
   const workspace = request.headers["anthropic-workspace-id"];
   if (workspace !== undefined && workspace !== caller.workspaceId) {

@@ -28,7 +28,7 @@ export type Call = {
 export type StreamCall = Call & { readonly request: FastifyRequest; readonly reply: FastifyReply };
 
 /** Answers one operation with a JSON body. */
-export type Handler = (call: Call) => Promise<object>;
+export type Handler = (call: Call) => Promise<object | null>;
 
 /** Answers one operation with a stream it writes itself. */
 export type StreamHandler = (call: StreamCall) => Promise<void>;

@@ -6,6 +6,7 @@ import type { FastifyError } from "fastify";
 export function errorAnswer(thrown: unknown, requestId: string): HttpError {
   const error = toAppError(fromLibrary(thrown));
   const answer = toHttpError(error, requestId);
+  if (error.reason === "HEARTBEAT_MISMATCH") return lostLease(error, answer);
   const status = statusByReason[error.reason];
   if (status === undefined) return answer;
   return {
@@ -20,6 +21,24 @@ const statusByReason: Readonly<Record<string, number>> = {
   METHOD_NOT_ALLOWED: 405,
   UNSUPPORTED_MEDIA_TYPE: 415,
 };
+
+/** As the official worker reads it: it then knows that another holds its work item, and leaves that alone. */
+function lostLease({ details: { metadata = {} } }: AppError, answer: HttpError): HttpError {
+  const current_state = {
+    last_heartbeat: metadata.last_heartbeat || null,
+    lease_extended: false,
+    state: metadata.state ?? "queued",
+    ttl_seconds: Number(metadata.ttl_seconds ?? 0),
+  };
+  const { message } = answer.body.error;
+  const details = { error_code: "heartbeat_precondition_failed", current_state };
+  return {
+    ...answer,
+    status: 412,
+    headers: { ...answer.headers, "x-should-retry": "false" },
+    body: { ...answer.body, error: { type: "invalid_request_error", message, details } },
+  };
+}
 
 /** The HTTP library's own refusals, by its stable codes. */
 function fromLibrary(thrown: unknown): unknown {

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { harnessSetting, settingsOf } from "@manyhands/core";
 import { AppError, newId, toAppError } from "@manyhands/kit";
-import { encodeEvent } from "@manyhands/protocol";
+import { encodeEvent, type Session as StoredSession } from "@manyhands/protocol";
 import type { z } from "zod";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
@@ -23,7 +23,7 @@ import { archived, readAgent } from "./agents.ts";
 import { archivedEnvironment, readEnvironment } from "./environments.ts";
 import { readVault } from "./vaults.ts";
 
-type CreateDeps = Pick<Deps, "sessions" | "agents" | "environments" | "vaults">;
+type CreateDeps = Pick<Deps, "sessions" | "agents" | "environments" | "vaults" | "work" | "sessionEnvironments">;
 
 /** Handler of `sessions.create`. */
 export const createSession =
@@ -33,12 +33,13 @@ export const createSession =
     const { requestId } = call.identity();
     const sessionId = sessionIdOf(call.caller.workspaceId, requestId);
     const earlier = await findSession(deps, call, sessionId);
-    if (earlier !== undefined) return earlier;
+    if (earlier !== undefined) return offered(deps, call, earlier);
     const [{ agent, settings }, environment] = await Promise.all([
       resolveAgent(deps, call, input.agent),
       resolveEnvironment(deps, call, input.environment_id),
       checkVaults(deps, call, input.vault_ids ?? []),
     ]);
+    refuseResources(environment, input);
     await bind(deps, call, sessionId, input, agent);
     try {
       const metadata = { ...settings, ...input.metadata };
@@ -46,12 +47,12 @@ export const createSession =
       const harnessKind = metadata[harnessSetting] ?? "";
       const { session } = await deps.sessions.createSession({ ...request, harnessKind, requestId }, call.rpc);
       if (session === undefined) throw AppError.internal(new Error("session-store answered without a session"));
-      return toSession(session);
+      return await offered(deps, call, session);
     } catch (thrown) {
       const error = toAppError(thrown);
       // Two equal requests at once: the other one made it.
       const made = error.kind === "conflict" ? await findSession(deps, call, sessionId) : undefined;
-      if (made !== undefined) return made;
+      if (made !== undefined) return offered(deps, call, made);
       if (isRefusal(error)) await revoke(deps, call, sessionId);
       throw error;
     }
@@ -67,15 +68,32 @@ function sessionIdOf(workspaceId: string, requestId: string): string {
   return `sesn_${createHash("sha256").update(`${workspaceId}\n${requestId}`).digest("base64url").slice(0, 24)}`;
 }
 
-async function findSession(deps: CreateDeps, call: Call, sessionId: string): Promise<Session | undefined> {
+async function findSession(deps: CreateDeps, call: Call, sessionId: string): Promise<StoredSession | undefined> {
   try {
     const { session } = await deps.sessions.getSession({ workspaceId: call.caller.workspaceId, sessionId }, call.rpc);
-    return session && toSession(session);
+    return session;
   } catch (thrown) {
     const error = toAppError(thrown);
     if (error.kind === "notFound") return undefined;
     throw error;
   }
+}
+
+/** A session of a self-hosted environment waits for a worker from its beginning on. */
+async function offered(deps: CreateDeps, call: Call, session: StoredSession): Promise<Session> {
+  const { workspaceId } = call.caller;
+  const environment = await deps.sessionEnvironments.of(workspaceId, session.id, async () => session);
+  if (environment.isSelfHosted) {
+    await deps.work.offerWork({ workspaceId, environmentId: environment.id, sessionId: session.id }, call.rpc);
+  }
+  return toSession(session);
+}
+
+/** Nothing of the platform reaches into a worker's machine to put a repository there. */
+function refuseResources(environment: Environment, input: Input): void {
+  if (environment.config.type !== "self_hosted" || (input.resources ?? []).length === 0) return;
+  const description = "must be empty: a self-hosted environment has no repositories mounted";
+  throw AppError.invalid([{ field: "resources", description }]);
 }
 
 async function bind(deps: CreateDeps, call: Call, sessionId: string, input: Input, agent: SessionAgent) {
@@ -135,12 +153,7 @@ async function resolveAgent(
 async function resolveEnvironment(deps: CreateDeps, call: Call, environmentId: string): Promise<Environment> {
   const stored = await readEnvironment(deps, call, environmentId);
   if (stored.archivedAt) throw archivedEnvironment(stored.id);
-  const environment = toEnvironment(stored);
-  if (environment.config.type === "self_hosted") {
-    const description = "must be a cloud environment; self_hosted ones are not served yet";
-    throw AppError.invalid([{ field: "environment_id", description }]);
-  }
-  return environment;
+  return toEnvironment(stored);
 }
 
 /** A vault that is gone or archived would only show when the first credential is missing. */

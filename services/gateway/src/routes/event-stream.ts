@@ -12,12 +12,14 @@ import { createPreviews, previewTypes } from "../events/previews.ts";
 import { toPublicEvent } from "../events/public-event.ts";
 import { readEvent } from "../events/read-reference.ts";
 import { openSse, type SseFrame, type SseWriter } from "../events/sse.ts";
+import { whileLeased } from "../events/while-leased.ts";
+import { forWorker } from "../events/worker-view.ts";
 import type { StreamCall } from "../http/call.ts";
 import { errorAnswer } from "../http/error-answer.ts";
 import { param, readQuery } from "../http/query.ts";
 import { readSession } from "./sessions.ts";
 
-type StreamDeps = Pick<Deps, "sessions" | "streamSlots">;
+type StreamDeps = Pick<Deps, "sessions" | "streamSlots" | "work">;
 
 const MAX_EVENT_DELTAS = 100;
 
@@ -31,7 +33,9 @@ export const eventStream =
     });
     const free = deps.streamSlots.take(call.caller.workspaceId);
     const over = new AbortController();
+    const { work } = call.caller;
     try {
+      if (work !== undefined) await whileLeased(deps.work, work.token, over, { metadata: call.rpc.metadata ?? {} });
       const followed = follow(deps.sessions, {
         workspaceId: call.caller.workspaceId,
         sessionId: call.param("session"),
@@ -48,7 +52,13 @@ export const eventStream =
         pingMs: limits.streamPingMs,
         stallMs: limits.streamStallMs,
       });
-      await pump(call, sse, first, followed, toFrames(query.event_deltas, query.x_include_platform));
+      await pump(
+        call,
+        sse,
+        first,
+        followed,
+        toFrames(query.event_deltas, query.x_include_platform, work !== undefined),
+      );
       sse.end();
     } finally {
       over.abort();
@@ -107,7 +117,7 @@ async function startPosition(deps: StreamDeps, call: StreamCall): Promise<bigint
   return BigInt(last.position + 1);
 }
 
-function toFrames(wanted: readonly (typeof previewTypes)[number][], platform: boolean) {
+function toFrames(wanted: readonly (typeof previewTypes)[number][], platform: boolean, toWorker: boolean) {
   const previews = createPreviews(wanted);
   return (item: Followed): SseFrame[] => {
     if ("caughtUp" in item) return [];
@@ -118,6 +128,7 @@ function toFrames(wanted: readonly (typeof previewTypes)[number][], platform: bo
     const event = decodeEvent(item.event);
     previews.stored(event);
     const shown = toPublicEvent(event, { platform });
-    return shown === undefined ? [] : [{ event: shown.type, id: shown.id, data: shown }];
+    const seen = shown && toWorker ? forWorker(shown) : shown;
+    return seen === undefined ? [] : [{ event: seen.type, id: seen.id, data: seen }];
   };
 }

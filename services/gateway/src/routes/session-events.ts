@@ -5,13 +5,14 @@ import type { Deps } from "../deps.ts";
 import { findSent } from "../events/find-sent.ts";
 import { type ShownEvent, toPublicEvent } from "../events/public-event.ts";
 import { checkReferences } from "../events/read-reference.ts";
+import { forWorker } from "../events/worker-view.ts";
 import type { Call } from "../http/call.ts";
 import { check, param, readQuery } from "../http/query.ts";
 import { type ClientEventInput, eventsSend, toNewEvent } from "../schemas/events.ts";
 import type { Page } from "../sdk-types.ts";
-import { createdRange, createdRangeParams } from "./sessions.ts";
+import { createdRange, createdRangeParams, readSession } from "./sessions.ts";
 
-type EventDeps = Pick<Deps, "sessions">;
+type EventDeps = Pick<Deps, "sessions" | "work" | "sessionEnvironments">;
 
 /** Handlers of `sessions.events.send` and `.list`. */
 export const sessionEventRoutes = (deps: EventDeps) => ({
@@ -19,7 +20,7 @@ export const sessionEventRoutes = (deps: EventDeps) => ({
     const { events } = check(eventsSend, call.body, "body");
     const place = { workspaceId: call.caller.workspaceId, sessionId: call.param("session"), rpc: call.rpc };
     await checkReferences(deps.sessions, place, events);
-    refuseOnCloud(events);
+    await admit(deps, call, events);
     const { requestId, orphanRetry } = call.identity();
     const made = events.map((event) => toNewEvent(event, newId("sevt")));
     const earlier = orphanRetry ? await findSent(deps.sessions, place, made) : undefined;
@@ -58,7 +59,8 @@ export const sessionEventRoutes = (deps: EventDeps) => ({
       },
       call.rpc,
     );
-    return { data: show(page.events, platform), next_page: page.nextPageToken || null };
+    const data = show(page.events, platform);
+    return { data: call.caller.work === undefined ? data : data.map(forWorker), next_page: page.nextPageToken || null };
   },
 });
 
@@ -66,7 +68,23 @@ function show(events: readonly Event[], platform: boolean): ShownEvent[] {
   return events.flatMap((event) => toPublicEvent(decodeEvent(event), { platform }) ?? []);
 }
 
-/** Every served environment is a cloud one, and there the platform itself answers tool uses. */
+const ofWorkers: ReadonlySet<string> = new Set(["user.tool_result", "user.custom_tool_result"]);
+
+/** Refuses what does not belong here, and sees to it that a self-hosted session has a worker to come. */
+async function admit(deps: EventDeps, call: Call, events: readonly ClientEventInput[]): Promise<void> {
+  const { workspaceId, work } = call.caller;
+  if (work !== undefined) {
+    if (events.every((event) => ofWorkers.has(event.type))) return;
+    throw AppError.denied("OUT_OF_SCOPE", "a work item's token sends results of tools and nothing else");
+  }
+  const sessionId = call.param("session");
+  const environment = await deps.sessionEnvironments.of(workspaceId, sessionId, () => readSession(deps, call));
+  if (!environment.isSelfHosted) refuseOnCloud(events);
+  // First, so that a repeat after a failure does it too: an offer too many costs nothing.
+  else await deps.work.offerWork({ workspaceId, environmentId: environment.id, sessionId }, call.rpc);
+}
+
+/** In a cloud environment the platform itself answers tool uses. */
 function refuseOnCloud(events: readonly ClientEventInput[]): void {
   const problems = events.flatMap((event, index) =>
     event.type === "user.tool_result"

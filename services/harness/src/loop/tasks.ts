@@ -10,6 +10,7 @@ import {
   type LivingState,
   type ModelRequest,
   type NewEvent,
+  objectOf,
   type Recorded,
   type SessionEvent,
   type UnknownEvent,
@@ -140,6 +141,7 @@ class SessionTasks implements Tasks {
     const guess = () => {
       if (!needsHand || claimed === undefined || this.guess !== undefined || this.gone.signal.aborted) return;
       if (claimed.state.hand !== undefined || abort.signal.aborted) return;
+      if (objectOf(claimed.state.environment.config).type === "self_hosted") return; // its workers come by themselves
       this.guess = guessHand(this.ports.sandboxes, { id: this.sessionId, ...claimed });
     };
     const claim = (session: Claimed) => {
