@@ -176,6 +176,7 @@ function ownEnv(plan: Plan, service: ServiceName): Record<string, string> {
       };
     case "sandbox-manager":
       return {
+        ...sessionStore,
         ...vaultProxy,
         MH_GIT_PROXY_ADDR: loopback(plan, "vault-proxy-1.git"),
         ...handEnv(plan.hands),

@@ -30,6 +30,8 @@ export type Config = {
   readonly stateDir: string;
   /** The way out for git; undefined: connections inside hands are refused. */
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
+  /** Where hands that are passed between sessions are recorded; undefined: hands are not passed. */
+  readonly sessionStoreAddress: string | undefined;
   /** Whether hands' files are kept after each operation that changed them. */
   readonly snapshots: boolean;
   /** How long a worker of a self-hosted environment holds a session without a heartbeat, in milliseconds. */
@@ -88,6 +90,9 @@ export function readConfig(env: Env): Config {
       min: 1,
       max: 5,
       doc: "Copies of the hand records: 1 in development, 3 in production.",
+    }),
+    sessionStoreAddress: reader.optional("MH_SESSION_STORE_ADDR", {
+      doc: "gRPC target of session-store; absent = hands are not passed between sessions.",
     }),
     advertise: reader.optional("MH_ADVERTISE_ADDR", {
       doc: "host:port where other managers reach this one; absent = where it listens.",

@@ -1,12 +1,16 @@
 import { applyStreams, type Bus, connectBus, openBucket } from "@manyhands/bus";
 import { createRpcClient, type Shell, systemClock } from "@manyhands/kit";
-import { VaultService } from "@manyhands/protocol";
+import { SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
 import type { TunnelDialer } from "./drivers/driver.ts";
 import { WorkQueue } from "./drivers/remote/work-queue.ts";
 import { type HandEgressSource, handEgressSource } from "./egress/hand-egress.ts";
+import type { GrantStore } from "./grants/grant-store.ts";
+import { createKvGrantStore } from "./grants/kv-grant-store.ts";
+import { createMemoryGrantStore } from "./grants/memory-grant-store.ts";
+import { createSessionLog, type SessionLog } from "./grants/session-log.ts";
 import type { HandStore } from "./hands/hand-store.ts";
 import { createKvHandStore } from "./hands/kv-hand-store.ts";
 import { createManager, type Manager } from "./hands/manager.ts";
@@ -25,6 +29,7 @@ import { createSnapshots } from "./snapshots/snapshots.ts";
 import { createGitDialer } from "./tunnel/git-dialer.ts";
 
 const MINT_MS = 5000;
+const LOG_MS = 5000;
 
 /** Everything the routes use. */
 export type Deps = {
@@ -40,7 +45,7 @@ export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDial
 /** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
   const { lifecycle, logger, instanceId } = shell;
-  const { store, registry, files, bus } = await openRecords(config, shell, overrides.store);
+  const { store, grants, registry, files, bus } = await openRecords(config, shell, overrides.store);
   const way = openWayOut(config, shell);
   const dialer = overrides.dial ?? way?.dial;
   // Whose hand it is, the record tells: a warm one is made before it has a session.
@@ -59,11 +64,14 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const peers = createPeers();
   lifecycle.onStop("peers", () => peers.close());
   const work = bus && (await openWork(config, shell, bus));
+  const sessionLog = openSessionLog(config, shell);
   const manager = createManager({
     managerId: instanceId,
     drivers,
     defaultDriver: chosen.defaultDriver,
     store,
+    grants,
+    ...(sessionLog ? { sessionLog } : {}),
     registry,
     labels: config.labels,
     peers,
@@ -110,6 +118,7 @@ async function releaseAll(manager: Manager): Promise<void> {
 
 type Records = {
   readonly store: HandStore;
+  readonly grants: GrantStore;
   readonly registry: ManagerRegistry;
   readonly files?: FileStore;
   readonly bus?: Bus;
@@ -121,9 +130,10 @@ async function openRecords(
   given: HandStore | undefined,
 ): Promise<Records> {
   const files = config.snapshots ? { files: createMemoryFileStore() } : {};
-  if (given) return { store: given, registry: createMemoryManagerRegistry(), ...files };
-  if (config.natsUrl === undefined)
-    return { store: createMemoryHandStore(), registry: createMemoryManagerRegistry(), ...files };
+  if (given || config.natsUrl === undefined) {
+    const store = given ?? createMemoryHandStore();
+    return { store, grants: createMemoryGrantStore(), registry: createMemoryManagerRegistry(), ...files };
+  }
   const bus = await connectBus({
     url: config.natsUrl,
     name: "sandbox-manager",
@@ -133,7 +143,12 @@ async function openRecords(
   lifecycle.onStop("bus", () => bus.close());
   await applyStreams(bus, { replicas: config.replicas, streams: ["KV_MH_HANDS", "MH_FILES"] });
   const bucket = await openBucket(bus, "MH_HANDS");
-  const records = { bus, store: createKvHandStore(bucket), registry: createKvManagerRegistry(bucket) };
+  const records = {
+    bus,
+    store: createKvHandStore(bucket),
+    grants: createKvGrantStore(bucket),
+    registry: createKvManagerRegistry(bucket),
+  };
   if (!config.snapshots) return records;
   const fileStore = createBusFileStore(bus);
   lifecycle.onStop("snapshots", async () => fileStore.close());
@@ -145,6 +160,14 @@ async function openWork(config: Config, { lifecycle }: Shell, bus: Bus): Promise
   const { queue, stop } = await WorkQueue.start(await openBucket(bus, "MH_WORK"), systemClock, config.workLeaseMs);
   lifecycle.onStop("work queue", async () => stop());
   return queue;
+}
+
+function openSessionLog(config: Config, { lifecycle, metrics }: Shell): SessionLog | undefined {
+  if (config.sessionStoreAddress === undefined) return undefined;
+  const address = config.sessionStoreAddress;
+  const sessions = createRpcClient(SessionService, { address, defaultDeadlineMs: LOG_MS, metrics });
+  lifecycle.onStop("session-store client", () => sessions.close());
+  return createSessionLog(sessions);
 }
 
 type WayOut = { readonly dial: TunnelDialer; readonly egressOf: HandEgressSource };

@@ -6,13 +6,15 @@ import { cancelOperation } from "./routes/cancel-operation.ts";
 import { describeDrivers } from "./routes/describe-drivers.ts";
 import { execute } from "./routes/execute.ts";
 import { getHand } from "./routes/get-hand.ts";
+import { grant, narrowGrant, revokeGrant } from "./routes/grants.ts";
 import { listHands } from "./routes/list-hands.ts";
 import { provision } from "./routes/provision.ts";
 import { readFiles } from "./routes/read-files.ts";
 import { release } from "./routes/release.ts";
 import { snapshot } from "./routes/snapshot.ts";
+import { transferHand } from "./routes/transfer-hand.ts";
 
-/** The methods served; grants are left out and answer UNIMPLEMENTED. */
+/** All methods of the contract. */
 export function routes({ manager, chosen }: Deps): Implemented {
   return implement(SandboxService, {
     provision: provision(manager),
@@ -24,6 +26,10 @@ export function routes({ manager, chosen }: Deps): Implemented {
     release: release(manager),
     snapshot: snapshot(manager),
     readFiles: readFiles(manager),
+    grant: grant(manager),
+    narrowGrant: narrowGrant(manager),
+    transferHand: transferHand(manager),
+    revokeGrant: revokeGrant(manager),
     describeDrivers: describeDrivers(manager, chosen),
   });
 }

@@ -312,7 +312,9 @@ test("bad input is the documented error, and what is not served says so", async 
   });
   await expect(executeCall(one.client, { handId: "hand_none", input: {} })).rejects.toMatchObject({ kind: "notFound" });
   await expect(one.client.snapshot({ handId: "hand_none" })).rejects.toMatchObject({ kind: "notFound" });
-  await expect(one.client.grant({ handId: "x" })).rejects.toMatchObject({ kind: "unimplemented" });
+  await expect(one.client.grant({ handId: "x", toSessionId: "y" })).rejects.toMatchObject({
+    reason: "NO_SESSION_STORE",
+  });
   const { defaultDriver, reason, drivers } = await one.client.describeDrivers({});
   expect(defaultDriver).toBe("docker");
   expect(reason).toContain("docker");

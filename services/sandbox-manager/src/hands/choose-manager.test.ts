@@ -35,3 +35,8 @@ test("a manager that has said nothing for long is not asked", () => {
   const silent = entry("silent", { atMs: NOW - ENTRY_MAX_AGE_MS });
   expect(order(entry("self", { hands: 20 }), [silent])).toEqual([]);
 });
+
+test("the entry that this manager's predecessor left at the same address is not asked: it would be this one", () => {
+  const predecessor = entry("self-before", { address: "self:1" });
+  expect(order(entry("self", { hands: 10 }), [predecessor])).toEqual(["self"]);
+});

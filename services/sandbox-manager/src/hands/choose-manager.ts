@@ -27,8 +27,12 @@ export function candidates(
   demand: Demand,
   nowMs: number,
 ): readonly ManagerEntry[] {
+  // An entry with our own address is of our predecessor: asking it would be asking ourselves.
   const others = all.filter(
-    (entry) => entry.managerId !== self.managerId && Math.abs(nowMs - entry.atMs) < ENTRY_MAX_AGE_MS,
+    (entry) =>
+      entry.managerId !== self.managerId &&
+      entry.address !== self.address &&
+      Math.abs(nowMs - entry.atMs) < ENTRY_MAX_AGE_MS,
   );
   const able = [self, ...others].filter((entry) => entry.hands < entry.capacity && !unfit(entry, demand));
   const load = (entry: ManagerEntry) => entry.hands / entry.capacity - (entry === self ? WORTH_MOVING : 0);

@@ -29,7 +29,8 @@ export async function ensureHand(
 ): Promise<Ensured> {
   const running = making.get(manager) ?? new Map<string, Promise<Ensured>>();
   making.set(manager, running);
-  const key = `${wanted.sessionId}.${wanted.name}`;
+  // A call that was passed on never waits for one that may be passing on itself: two managers would wait for each other.
+  const key = `${context.metadata[FORWARDED] ?? ""}.${wanted.sessionId}.${wanted.name}`;
   const known = running.get(key);
   if (known) {
     const done = await known.catch((error: unknown) => {

@@ -56,6 +56,12 @@ export type HandRecord = {
   readonly speculativeUntilMs?: number;
   /** What of the recipe could not be had. */
   readonly problems?: readonly RecipeProblem[];
+  /** In the record that a moved hand left: where it went. That place has it, or is given it by whoever looks next. */
+  readonly movedTo?: { readonly sessionId: string; readonly name: string };
+  /** In the record of a moved hand: this move, and the session it came from. */
+  readonly moved?: { readonly id: string; readonly fromSessionId: string };
+  /** The session under which its files are kept, where it was moved since. Absent: its own. */
+  readonly filesSessionId?: string;
 };
 
 /** A record and the revision a compare-and-swap needs. */

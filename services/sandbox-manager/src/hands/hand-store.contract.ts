@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { HandRecord } from "./hand-record.ts";
 import type { HandStore } from "./hand-store.ts";
 
-function newRecord(overrides: Partial<HandRecord> = {}): HandRecord {
+/** A record of a hand that is being made. */
+export function newRecord(overrides: Partial<HandRecord> = {}): HandRecord {
   const limits = { memoryBytes: 1, cpuMillis: 1, workspaceBytes: 1, pids: 1 };
   return {
     handId: newId("hand"),
@@ -69,6 +70,36 @@ export function describeHandStore(title: string, open: () => Promise<HandStore>,
       const successor = { ...record, handId: newId("hand"), generation: 2 };
       await store.write(successor, first?.revision ?? 0);
       expect((await store.byId(record.handId))?.record.handId).toBe(successor.handId);
+    });
+
+    test("a moved hand is found by its id at its new place, and only there", async () => {
+      const [from, to] = [newId("sesn"), newId("sesn")];
+      const made = await store.write(newRecord({ sessionId: from, brainEpoch: 9 }), 0);
+      const ready = made && (await store.write({ ...made.record, state: "ready" }, made.revision));
+      if (!ready) throw new Error("not written");
+      const { handId } = ready.record;
+      const target = { moveId: "move_1", sessionId: to, name: "default", atMs: 5 };
+      const moved = await store.move(ready, target);
+      const expected = { handId, sessionId: to, state: "ready", brainEpoch: 0, filesSessionId: from };
+      expect(moved?.record).toMatchObject({ ...expected, moved: { id: "move_1", fromSessionId: from } });
+      expect(await store.byId(handId)).toEqual(moved);
+      expect((await store.current(from, "default"))?.record).toMatchObject({ handId, state: "released" });
+      expect(await store.move(ready, target)).toBeUndefined(); // it is not the latest any more
+      // Another hand in its old place does not hide it, and one in its new place is not overwritten.
+      const next = newRecord({ sessionId: from, generation: 2 });
+      const old = await store.current(from, "default");
+      const second = await store.write(next, old?.revision ?? 0);
+      const secondReady = second && (await store.write({ ...second.record, state: "ready" }, second.revision));
+      expect((await store.byId(handId))?.record.sessionId).toBe(to);
+      expect(secondReady && (await store.move(secondReady, target))).toBeUndefined();
+      expect((await store.byId(next.handId))?.record.sessionId).toBe(from);
+      // And back: into a place whose own hand was given back.
+      const current =
+        secondReady && (await store.write({ ...secondReady.record, state: "released" }, secondReady.revision));
+      expect(current).toBeDefined();
+      const back = moved && (await store.move(moved, { ...target, moveId: "move_2", sessionId: from }));
+      expect(back?.record).toMatchObject({ handId, sessionId: from, filesSessionId: from, generation: 3 });
+      expect(await store.byId(handId)).toEqual(back);
     });
 
     test("a session's records are listed by name, and only they", async () => {

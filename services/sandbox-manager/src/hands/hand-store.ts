@@ -1,5 +1,13 @@
 import type { HandRecord, StoredHand } from "./hand-record.ts";
 
+/** Where a hand is moved, and when. */
+export type MoveTarget = {
+  readonly moveId: string;
+  readonly sessionId: string;
+  readonly name: string;
+  readonly atMs: number;
+};
+
 /** Where hand records are kept, shared by all managers. Every write is a compare-and-swap. */
 export type HandStore = {
   /**
@@ -13,6 +21,12 @@ export type HandStore = {
   byId(handId: string): Promise<StoredHand | undefined>;
   /** Writes when the revision still is `revision` (0: when there is none yet); undefined when it is not. */
   write(record: HandRecord, revision: number): Promise<StoredHand | undefined>;
+  /**
+   * Moves a living hand to another session and name, in one step for whoever looks by its id: `found` becomes the
+   * record of a released hand that says where it went. Undefined when `found` is no longer the latest, or the other
+   * place has a living hand.
+   */
+  move(found: StoredHand, to: MoveTarget): Promise<StoredHand | undefined>;
   /** Records of one session, or all, ordered by session and name. */
   list(sessionId?: string): Promise<readonly StoredHand[]>;
 };

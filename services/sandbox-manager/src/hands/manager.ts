@@ -1,6 +1,9 @@
 import { AppError, type Clock, type Logger } from "@manyhands/kit";
 import type { Driver, HandLimits, TunnelDialer } from "../drivers/driver.ts";
 import type { HandEgressSource } from "../egress/hand-egress.ts";
+import type { GrantStore } from "../grants/grant-store.ts";
+import { createRunningUses, type RunningUses } from "../grants/running-uses.ts";
+import type { SessionLog } from "../grants/session-log.ts";
 import type { Snapshots } from "../snapshots/snapshots.ts";
 import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
@@ -44,6 +47,11 @@ export type Manager = {
   readonly dial?: TunnelDialer;
   /** What hands of a session hold in place of its credentials; absent: nothing. */
   readonly egressOf?: HandEgressSource;
+  readonly grants: GrantStore;
+  /** Calls under grants that are under way here. */
+  readonly uses: RunningUses;
+  /** Absent: hands are not passed between sessions. */
+  readonly sessionLog?: SessionLog;
   /** Where managers find each other, and what this one is labelled with. */
   readonly registry: ManagerRegistry;
   readonly labels: Readonly<Record<string, string>>;
@@ -58,7 +66,7 @@ export type Manager = {
 };
 
 /** What a manager is made of. */
-export type ManagerOptions = Omit<Manager, "held" | "pool" | "address" | "listensOn" | "entry">;
+export type ManagerOptions = Omit<Manager, "held" | "pool" | "uses" | "address" | "listensOn" | "entry">;
 
 /** A manager without hands. */
 export function createManager(options: ManagerOptions): Manager {
@@ -80,6 +88,7 @@ export function createManager(options: ManagerOptions): Manager {
     ...options,
     held,
     pool,
+    uses: createRunningUses(),
     address: where,
     listensOn(listening) {
       address = listening;

@@ -1,6 +1,7 @@
 import { newId } from "@manyhands/kit";
 import type { HandRecord, StoredHand } from "./hand-record.ts";
 import type { HandStore } from "./hand-store.ts";
+import { arrived, isFree, leftBehind } from "./moved-hand.ts";
 
 /** Records of one process, for tests and for a manager that shares nothing. */
 export function createMemoryHandStore(): HandStore {
@@ -22,6 +23,19 @@ export function createMemoryHandStore(): HandStore {
       const at = key(record.sessionId, record.name);
       if ((records.get(at)?.revision ?? 0) !== revision) return undefined;
       const stored = { record, revision: ++lastRevision };
+      records.set(at, stored);
+      keyOfHand.set(record.handId, at);
+      return stored;
+    },
+    async move({ record, revision }, to) {
+      const from = key(record.sessionId, record.name);
+      const at = key(to.sessionId, to.name);
+      const before = records.get(at)?.record;
+      const left = leftBehind(record, to);
+      const moved = arrived(left, to.name, before);
+      if (!moved || !isFree(before) || records.get(from)?.revision !== revision) return undefined;
+      records.set(from, { record: left, revision: ++lastRevision });
+      const stored = { record: moved, revision: ++lastRevision };
       records.set(at, stored);
       keyOfHand.set(record.handId, at);
       return stored;

@@ -27,6 +27,8 @@ export type Call = {
   readonly name: string;
   readonly input: unknown;
   readonly timeoutMs: number | undefined;
+  /** It is killed after this in any case: the right to run it ends then. */
+  readonly capMs?: number;
   /** Ends the following, not the operation. */
   readonly signal?: AbortSignal;
 };
@@ -51,8 +53,9 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
   const { hand } = held;
   const { defaultTimeoutMs, maxTimeoutMs } = manager.limits;
   const asked = Math.min(tool.timeoutMs ?? maxTimeoutMs, call.timeoutMs ?? maxTimeoutMs);
-  const timeoutMs =
+  const wanted =
     tool.timeoutMs === undefined && call.timeoutMs === undefined ? defaultTimeoutMs : Math.min(asked, maxTimeoutMs);
+  const timeoutMs = Math.min(wanted, call.capMs ?? wanted);
   const hash = inputHash(call.name, call.input);
   const known = held.calls.has(call.operationId);
   try {

@@ -1,5 +1,6 @@
 /** The regular look at what is there: adopts, declares lost, pauses, removes orphans and idle hands. Bounded and repeatable. */
 import type { FoundHand } from "../drivers/driver.ts";
+import { forgetGrants } from "../grants/forget-grants.ts";
 import { forgetSilent } from "./announce.ts";
 import { findHand } from "./find-hand.ts";
 import type { StoredHand } from "./hand-record.ts";
@@ -37,6 +38,7 @@ export async function sweep(manager: Manager): Promise<Swept> {
   await manager.pool.tend();
   await keepInTouch(manager);
   await forgetSilent(manager);
+  await forgetGrants(manager);
   return { adopted, orphans: await removeOrphans(manager), idle, paused };
 }
 

@@ -53,7 +53,8 @@ export function hold(manager: Manager, driver: Driver, hand: Hand, stored: Store
     knowsAll,
   };
   manager.held.add(held);
-  const { sessionId, recipe } = stored.record;
+  const { filesSessionId, sessionId: ownSessionId, recipe } = stored.record;
+  const sessionId = filesSessionId ?? ownSessionId;
   manager.snapshots?.begin({ hand, sessionId, repositories: recipe.repositories }, knowsAll);
   const onLost = () => {
     const failure = toAppError(hand.lost.reason);

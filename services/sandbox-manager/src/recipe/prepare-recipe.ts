@@ -43,7 +43,8 @@ async function momentOf(
   before: HandRecord | undefined,
 ): Promise<Moment | undefined> {
   if (!snapshots) return undefined;
-  if (before?.state === "lost" && recipe.restoreFiles) return snapshots.latest(sessionId, before.handId);
+  if (before?.state === "lost" && recipe.restoreFiles)
+    return snapshots.latest(before.filesSessionId ?? sessionId, before.handId);
   return before === undefined && filesAfter.length > 0 ? snapshots.find(filesAfter) : undefined;
 }
 

@@ -1,20 +1,27 @@
 import { AppError, type FieldViolation, type MethodHandler } from "@manyhands/kit";
 import type { AttachRequest, SandboxService } from "@manyhands/protocol";
+import { admitAsker } from "../grants/admit.ts";
+import { checkFollower, followUnderGrant } from "../grants/use-hand.ts";
 import { admitBrain } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
-import { followOperation, type Item } from "../hands/run-operation.ts";
+import { type Follow, followOperation, type Item } from "../hands/run-operation.ts";
 import { parseInput } from "./execute.ts";
 import { followWherever } from "./pass-on.ts";
 
 /** Follows an operation from an offset; never starts one. */
 export function attach(manager: Manager): MethodHandler<typeof SandboxService.method.attach> {
-  return (request, context) => {
+  return async function* (request, context) {
     check(request);
-    return followWherever(manager, context, {
+    const admission = await admitAsker(manager, request.handId, request, { rights: ["attach", "execute"] });
+    if (admission) checkFollower(admission.grant, request.operationId, Number(request.epoch));
+    yield* followWherever(manager, context, {
       handId: request.handId,
       operationId: request.operationId,
-      here: (held) => admitted(manager, held, request, context.signal),
+      here: (held) =>
+        admission
+          ? followUnderGrant(manager, held, followed(request, context.signal), admission)
+          : admitted(manager, held, request, context.signal),
       there: (address, options) => manager.peers.client(address).attach(request, options),
     });
   };
@@ -27,13 +34,17 @@ async function* admitted(
   signal: AbortSignal,
 ): AsyncGenerator<Item> {
   await admitBrain(manager, held, request.epoch);
-  yield* followOperation(manager, held, {
+  yield* followOperation(manager, held, followed(request, signal));
+}
+
+function followed(request: AttachRequest, signal: AbortSignal): Follow {
+  return {
     operationId: request.operationId,
     fromOffset: Number(request.fromOffset),
     name: request.name,
     input: parseInput(request.inputJson),
     signal,
-  });
+  };
 }
 
 function check(request: AttachRequest): void {

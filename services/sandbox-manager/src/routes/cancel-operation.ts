@@ -1,6 +1,8 @@
 import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import { Outcome, type SandboxService } from "@manyhands/protocol";
 import type { OperationState } from "../drivers/driver.ts";
+import { admitAsker } from "../grants/admit.ts";
+import { checkOwnOperation } from "../grants/use-hand.ts";
 import { admitBrain, findHand } from "../hands/find-hand.ts";
 import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -9,6 +11,8 @@ import { FORWARDED } from "../hands/peers.ts";
 /** Kills an operation and its process tree; what has ended stays as it ended. */
 export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxService.method.cancelOperation> {
   return async (request, context) => {
+    const admission = await admitAsker(manager, request.handId, request, { rights: ["execute", "read"] });
+    if (admission) checkOwnOperation(admission.grant, request.operationId, Number(request.epoch));
     const where = await findHand(manager, request.handId);
     if (where.kind === "gone") return { outcome: Outcome.UNKNOWN };
     if (where.kind === "elsewhere") {
@@ -20,7 +24,7 @@ export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxS
         .cancelOperation(request, { ...options, metadata: { ...options.metadata, [FORWARDED]: "1" } });
       return { outcome: answer.outcome };
     }
-    await admitBrain(manager, where.held, request.epoch);
+    if (!admission) await admitBrain(manager, where.held, request.epoch);
     await beginUse(manager, where.held);
     try {
       return { outcome: outcomeOf(await where.held.hand.cancel(request.operationId)) };

@@ -1,6 +1,9 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { AppError, type FieldViolation, type MethodHandler } from "@manyhands/kit";
 import type { ExecuteRequest, SandboxService } from "@manyhands/protocol";
+import { admitAsker } from "../grants/admit.ts";
+import { rightsForTool } from "../grants/decide.ts";
+import { runUnderGrant } from "../grants/use-hand.ts";
 import { admitBrain } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -11,12 +14,22 @@ const OPERATION_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** Runs an operation once; the same id attaches, wherever and however often it is sent. */
 export function execute(manager: Manager): MethodHandler<typeof SandboxService.method.execute> {
-  return (request, context) => {
+  return async function* (request, context) {
     const call = { ...callFrom(request), signal: context.signal };
-    return followWherever(manager, context, {
+    const ask = { rights: rightsForTool(call.name), tool: call.name };
+    const admission = await admitAsker(manager, request.handId, request, ask);
+    yield* followWherever(manager, context, {
       handId: request.handId,
       operationId: request.operationId,
-      here: (held) => admitted(manager, held, request.epoch, call),
+      here: (held) =>
+        admission
+          ? runUnderGrant(manager, held, call, {
+              ...ask,
+              grantId: admission.grant.grantId,
+              sessionId: request.sessionId,
+              epoch: Number(request.epoch),
+            })
+          : admitted(manager, held, request.epoch, call),
       there: (address, options) => manager.peers.client(address).execute(request, options),
     });
   };

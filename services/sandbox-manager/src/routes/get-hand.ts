@@ -1,5 +1,7 @@
 import { AppError, type MethodHandler } from "@manyhands/kit";
 import type { SandboxService } from "@manyhands/protocol";
+import { admitAsker } from "../grants/admit.ts";
+import { RIGHTS } from "../grants/grant.ts";
 import type { Manager } from "../hands/manager.ts";
 import { handToWire } from "./hand-codec.ts";
 
@@ -7,6 +9,7 @@ import { handToWire } from "./hand-codec.ts";
 export function getHand(manager: Manager): MethodHandler<typeof SandboxService.method.getHand> {
   return async (request) => {
     if (request.handId === "") throw AppError.invalid([{ field: "hand_id", description: "is required" }]);
+    await admitAsker(manager, request.handId, request, { rights: RIGHTS });
     const found = await manager.store.byId(request.handId);
     if (!found) throw AppError.notFound("hand", request.handId);
     const { record } = found;

@@ -1,5 +1,7 @@
 import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import type { SandboxService } from "@manyhands/protocol";
+import { admitAsker } from "../grants/admit.ts";
+import { stillAllowed } from "../grants/use-hand.ts";
 import { findHand } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import { beginUse, endUse } from "../hands/idle.ts";
@@ -18,6 +20,7 @@ export function readFiles(manager: Manager): MethodHandler<typeof SandboxService
     if (request.handId === "") throw AppError.invalid([{ field: "hand_id", description: "is required" }]);
     if (!PATH.test(folder) || /\/\.\.?(\/|$)/.test(folder))
       throw AppError.invalid([{ field: "path", description: "must be an absolute folder without . and .." }]);
+    const admission = await admitAsker(manager, request.handId, request, { rights: ["read"] });
     const where = await findHand(manager, request.handId);
     if (where.kind === "gone") throw AppError.conflict("HAND_LOST", `hand ${request.handId} is gone: ${where.reason}`);
     if (where.kind === "elsewhere") {
@@ -30,9 +33,14 @@ export function readFiles(manager: Manager): MethodHandler<typeof SandboxService
       return;
     }
     await beginUse(manager, where.held);
+    const use = admission && manager.uses.begin(admission.grant.grantId);
     try {
-      yield* read(where.held, folder);
+      for await (const piece of read(where.held, folder)) {
+        if (admission && use) stillAllowed(manager, request.handId, admission, use);
+        yield piece;
+      }
     } finally {
+      use?.end();
       endUse(manager, where.held);
     }
   };

@@ -69,6 +69,7 @@ function toItem(record: WorkRecord): MessageInitShape<typeof WorkItemSchema> {
     ...at("latestHeartbeatAt", record.heartbeatAtMs),
     ...at("stopRequestedAt", record.stopRequestedAtMs),
     ...at("stoppedAt", record.stoppedAtMs),
+    ...at("unsettledUntil", record.unsettledUntilMs),
     unsettled,
     claimed: record.state === "queued" && record.tokenHash !== "",
   };

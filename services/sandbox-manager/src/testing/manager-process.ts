@@ -59,10 +59,11 @@ export async function startManagerProcess(env: Readonly<Record<string, string>>)
   return { client, address, kill9: () => end("SIGKILL"), stop: () => end("SIGTERM") };
 }
 
-async function readyAddress(child: ChildProcess, readyFile: string): Promise<string> {
+/** The gRPC address that a service writes into its ready file. */
+export async function readyAddress(child: ChildProcess, readyFile: string): Promise<string> {
   await eventually(
     () => {
-      if (child.exitCode !== null) throw new Error(`the manager ended with ${child.exitCode}`);
+      if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}`);
       return existsSync(readyFile);
     },
     { timeoutMs: READY_MS },
@@ -85,6 +86,8 @@ export type ToolCallRequest = {
   readonly input: unknown;
   readonly operationId?: string;
   readonly epoch?: bigint;
+  readonly sessionId?: string;
+  readonly grantToken?: string;
 };
 
 /** Executes and follows to the result; `onOutput` is told as bytes come. */
@@ -99,6 +102,8 @@ export async function executeCall(
     name: call.name ?? "bash",
     inputJson: Buffer.from(JSON.stringify(call.input)),
     epoch: call.epoch ?? 0n,
+    sessionId: call.sessionId ?? "",
+    grantToken: call.grantToken ?? "",
   });
   return collectResponses(responses, onOutput);
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { defaultLimits } from "../config.ts";
 import { testPlan } from "../drivers/driver.contract.ts";
 import { createVirtualDriver } from "../drivers/virtual/virtual-driver.ts";
+import { createMemoryGrantStore } from "../grants/memory-grant-store.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import { makeHand } from "../hands/make-hand.ts";
 import { createManager, type Manager } from "../hands/manager.ts";
@@ -26,6 +27,7 @@ beforeAll(async () => {
     drivers: new Map([["virtual", driver]]),
     defaultDriver: "virtual",
     store: createMemoryHandStore(),
+    grants: createMemoryGrantStore(),
     registry: createMemoryManagerRegistry(),
     labels: {},
     peers: createPeers(),

@@ -100,7 +100,11 @@ export class WorkQueue {
   }
 
   settled(workId: string): Promise<WorkRecord> {
-    return this.changeItem(workId, (record) => (record.unsettled ? { ...record, unsettled: false } : record));
+    return this.changeItem(workId, (record) => {
+      if (!record.unsettled) return record;
+      const { unsettledUntilMs: _until, ...rest } = record;
+      return { ...rest, unsettled: false };
+    });
   }
 
   /** Whose token it is, and for how long it stays good unless the lease is renewed. */

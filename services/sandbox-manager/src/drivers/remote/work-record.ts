@@ -33,6 +33,8 @@ export type WorkRecord = {
   readonly hasRead: boolean;
   /** An earlier claim had read them, and nobody has answered yet for what it may have run. */
   readonly unsettled: boolean;
+  /** With it: when the last such claim ended; what came into the log later no former worker was shown. */
+  readonly unsettledUntilMs?: number;
   /** The session was offered while it was held. */
   readonly offeredAgain: boolean;
 };

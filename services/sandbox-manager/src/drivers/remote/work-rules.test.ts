@@ -37,6 +37,8 @@ describe("an item", () => {
     expect(claimed(active, "b", later)).toMatchObject({ state: "queued", unsettled: false, heartbeat: "" });
     expect(claimed(reading, "b", later)).toMatchObject({ unsettled: true, hasRead: false });
     expect(claimed(claimed(reading, "b", later), "c", later)).toMatchObject({ unsettled: true });
+    expect(claimed(reading, "b", later).unsettledUntilMs).toBe(30 + leaseMs);
+    expect(stopped(reading, { force: true, byToken: true }, 50).unsettledUntilMs).toBe(50);
     expect(stopped(reading, { force: true, byToken: true }, later)).toMatchObject({ unsettled: true, tokenHash: "" });
   });
 

@@ -34,6 +34,7 @@ export function offered(before: WorkRecord | undefined, whose: Whose, nowMs: num
     formerTokens: before?.formerTokens ?? [],
     hasRead: false,
     unsettled: before?.unsettled ?? false,
+    ...(before?.unsettledUntilMs === undefined ? {} : { unsettledUntilMs: before.unsettledUntilMs }),
     offeredAgain: false,
   };
 }
@@ -56,9 +57,14 @@ export function claimed(record: WorkRecord, tokenHash: string, nowMs: number): W
     heartbeatBefore: "",
     tokenHash,
     formerTokens: [...record.formerTokens, record.tokenHash].filter((hash) => hash !== "").slice(-FORMER_TOKENS),
-    hasRead: false,
-    unsettled: record.unsettled || record.hasRead,
+    ...leftBy(record, record.leaseEndsAtMs ?? nowMs),
   };
+}
+
+/** What a claim that ended then leaves to be answered for. */
+function leftBy(record: WorkRecord, endedAtMs: number) {
+  if (!record.hasRead) return { hasRead: false };
+  return { hasRead: false, unsettled: true, unsettledUntilMs: Math.max(endedAtMs, record.unsettledUntilMs ?? 0) };
 }
 
 /** Taken out of the queue. Repeating it before the first heartbeat changes nothing: only one holds the token. */
@@ -108,8 +114,7 @@ export function stopped(record: WorkRecord, asked: { force: boolean; byToken: bo
     ...(asked.byToken || leaseEndsAtMs === undefined ? {} : { leaseEndsAtMs }),
     tokenHash: "",
     formerTokens: [...record.formerTokens, record.tokenHash].filter((hash) => hash !== "").slice(-FORMER_TOKENS),
-    hasRead: false,
-    unsettled: record.unsettled || record.hasRead,
+    ...leftBy(record, asked.byToken ? nowMs : (leaseEndsAtMs ?? nowMs)),
   };
 }
 

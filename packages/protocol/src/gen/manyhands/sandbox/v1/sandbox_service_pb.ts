@@ -6,8 +6,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Hand, OperationResult, Outcome, Recipe } from "./sandbox_pb.ts";
 import { file_manyhands_sandbox_v1_sandbox } from "./sandbox_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/sandbox/v1/sandbox_service.proto.
  */
 export const file_manyhands_sandbox_v1_sandbox_service: GenFile = /*@__PURE__*/
-  fileDesc("CiptYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94X3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zYW5kYm94LnYxIq8BChBQcm92aXNpb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDAoEbmFtZRgCIAEoCRIsCgZyZWNpcGUYAyABKAsyHC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUSEgoKcmVxdWVzdF9pZBgEIAEoCRINCgVlcG9jaBgFIAEoBBITCgtzcGVjdWxhdGl2ZRgGIAEoCBITCgtmaWxlc19hZnRlchgHIAMoCSJNChFQcm92aXNpb25SZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZBIOCgZyZXVzZWQYAiABKAgipQEKDkV4ZWN1dGVSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKaW5wdXRfanNvbhgEIAEoDBINCgVlcG9jaBgFIAEoBBIvCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQFCCgoIX3RpbWVvdXQixgEKD0V4ZWN1dGVSZXNwb25zZRI5CgdzdGFydGVkGAEgASgLMiYubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uU3RhcnRlZEgAEjcKBm91dHB1dBgCIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvbk91dHB1dEgAEjcKBnJlc3VsdBgDIAEoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvblJlc3VsdEgAQgYKBGl0ZW0iJAoQT3BlcmF0aW9uU3RhcnRlZBIQCghhdHRhY2hlZBgBIAEoCCIvCg9PcGVyYXRpb25PdXRwdXQSDgoGb2Zmc2V0GAEgASgEEgwKBGRhdGEYAiABKAwifAoNQXR0YWNoUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhQKDG9wZXJhdGlvbl9pZBgCIAEoCRITCgtmcm9tX29mZnNldBgDIAEoBBINCgVlcG9jaBgEIAEoBBIMCgRuYW1lGAUgASgJEhIKCmlucHV0X2pzb24YBiABKAwixQEKDkF0dGFjaFJlc3BvbnNlEjkKB3N0YXJ0ZWQYASABKAsyJi5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25TdGFydGVkSAASNwoGb3V0cHV0GAIgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uT3V0cHV0SAASNwoGcmVzdWx0GAMgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uUmVzdWx0SABCBgoEaXRlbSJOChZDYW5jZWxPcGVyYXRpb25SZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEg0KBWVwb2NoGAMgASgEIkkKF0NhbmNlbE9wZXJhdGlvblJlc3BvbnNlEi4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lIiEKDkdldEhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkiOwoPR2V0SGFuZFJlc3BvbnNlEigKBGhhbmQYASABKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kImMKEExpc3RIYW5kc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIUCgxpbmNsdWRlX2dvbmUYAiABKAgSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiVwoRTGlzdEhhbmRzUmVzcG9uc2USKQoFaGFuZHMYASADKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJFCg5SZWxlYXNlUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIiMKD1JlbGVhc2VSZXNwb25zZRIQCghoYW5kX2lkcxgBIAMoCSIYChZEZXNjcmliZURyaXZlcnNSZXF1ZXN0IrMCChdEZXNjcmliZURyaXZlcnNSZXNwb25zZRISCgptYW5hZ2VyX2lkGAEgASgJEhYKDmRlZmF1bHRfZHJpdmVyGAIgASgJEg4KBnJlYXNvbhgDIAEoCRItCgdkcml2ZXJzGAQgAygLMhwubWFueWhhbmRzLnNhbmRib3gudjEuRHJpdmVyEg0KBWhhbmRzGAUgASgNEhAKCGNhcGFjaXR5GAYgASgNEkkKBmxhYmVscxgHIAMoCzI5Lm1hbnloYW5kcy5zYW5kYm94LnYxLkRlc2NyaWJlRHJpdmVyc1Jlc3BvbnNlLkxhYmVsc0VudHJ5EhIKCndhcm1faGFuZHMYCCABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJbCgZEcml2ZXISDAoEbmFtZRgBIAEoCRIRCglhdmFpbGFibGUYAiABKAgSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEhQKDG5vdF9pc29sYXRlZBgEIAMoCSI0Cg9TbmFwc2hvdFJlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBCInChBTbmFwc2hvdFJlc3BvbnNlEhMKC3NuYXBzaG90X2lkGAEgASgJIjEKEFJlYWRGaWxlc1JlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIMCgRwYXRoGAIgASgJIlsKEVJlYWRGaWxlc1Jlc3BvbnNlEgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgEEgwKBGRhdGEYAyABKAwSDAoEc2l6ZRgEIAEoBBIMCgRtb2RlGAUgASgNIn0KDEdyYW50UmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhUKDXRvX3Nlc3Npb25faWQYAiABKAkSDgoGcmlnaHRzGAMgAygJEg0KBXRvb2xzGAQgAygJEiYKA3R0bBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIwCg1HcmFudFJlc3BvbnNlEhAKCGdyYW50X2lkGAEgASgJEg0KBXRva2VuGAIgASgJIkIKEk5hcnJvd0dyYW50UmVxdWVzdBINCgV0b2tlbhgBIAEoCRIOCgZyaWdodHMYAiADKAkSDQoFdG9vbHMYAyADKAkiNgoTTmFycm93R3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCSI9ChNUcmFuc2ZlckhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFQoNdG9fc2Vzc2lvbl9pZBgCIAEoCSJAChRUcmFuc2ZlckhhbmRSZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZCImChJSZXZva2VHcmFudFJlcXVlc3QSEAoIZ3JhbnRfaWQYASABKAkiFQoTUmV2b2tlR3JhbnRSZXNwb25zZTLJCgoOU2FuZGJveFNlcnZpY2USXAoJUHJvdmlzaW9uEiYubWFueWhhbmRzLnNhbmRib3gudjEuUHJvdmlzaW9uUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLlByb3Zpc2lvblJlc3BvbnNlElgKB0V4ZWN1dGUSJC5tYW55aGFuZHMuc2FuZGJveC52MS5FeGVjdXRlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLkV4ZWN1dGVSZXNwb25zZTABElUKBkF0dGFjaBIjLm1hbnloYW5kcy5zYW5kYm94LnYxLkF0dGFjaFJlcXVlc3QaJC5tYW55aGFuZHMuc2FuZGJveC52MS5BdHRhY2hSZXNwb25zZTABEm4KD0NhbmNlbE9wZXJhdGlvbhIsLm1hbnloYW5kcy5zYW5kYm94LnYxLkNhbmNlbE9wZXJhdGlvblJlcXVlc3QaLS5tYW55aGFuZHMuc2FuZGJveC52MS5DYW5jZWxPcGVyYXRpb25SZXNwb25zZRJWCgdHZXRIYW5kEiQubWFueWhhbmRzLnNhbmRib3gudjEuR2V0SGFuZFJlcXVlc3QaJS5tYW55aGFuZHMuc2FuZGJveC52MS5HZXRIYW5kUmVzcG9uc2USXAoJTGlzdEhhbmRzEiYubWFueWhhbmRzLnNhbmRib3gudjEuTGlzdEhhbmRzUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLkxpc3RIYW5kc1Jlc3BvbnNlElYKB1JlbGVhc2USJC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWxlYXNlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlbGVhc2VSZXNwb25zZRJuCg9EZXNjcmliZURyaXZlcnMSLC5tYW55aGFuZHMuc2FuZGJveC52MS5EZXNjcmliZURyaXZlcnNSZXF1ZXN0Gi0ubWFueWhhbmRzLnNhbmRib3gudjEuRGVzY3JpYmVEcml2ZXJzUmVzcG9uc2USWQoIU25hcHNob3QSJS5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlcXVlc3QaJi5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlc3BvbnNlEl4KCVJlYWRGaWxlcxImLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlYWRGaWxlc1JlcXVlc3QaJy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWFkRmlsZXNSZXNwb25zZTABElAKBUdyYW50EiIubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXF1ZXN0GiMubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXNwb25zZRJiCgtOYXJyb3dHcmFudBIoLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVxdWVzdBopLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVzcG9uc2USZQoMVHJhbnNmZXJIYW5kEikubWFueWhhbmRzLnNhbmRib3gudjEuVHJhbnNmZXJIYW5kUmVxdWVzdBoqLm1hbnloYW5kcy5zYW5kYm94LnYxLlRyYW5zZmVySGFuZFJlc3BvbnNlEmIKC1Jldm9rZUdyYW50EigubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXF1ZXN0GikubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_manyhands_sandbox_v1_sandbox]);
+  fileDesc("CiptYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94X3NlcnZpY2UucHJvdG8SFG1hbnloYW5kcy5zYW5kYm94LnYxIq8BChBQcm92aXNpb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDAoEbmFtZRgCIAEoCRIsCgZyZWNpcGUYAyABKAsyHC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUSEgoKcmVxdWVzdF9pZBgEIAEoCRINCgVlcG9jaBgFIAEoBBITCgtzcGVjdWxhdGl2ZRgGIAEoCBITCgtmaWxlc19hZnRlchgHIAMoCSJNChFQcm92aXNpb25SZXNwb25zZRIoCgRoYW5kGAEgASgLMhoubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZBIOCgZyZXVzZWQYAiABKAgizgEKDkV4ZWN1dGVSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKaW5wdXRfanNvbhgEIAEoDBINCgVlcG9jaBgFIAEoBBIvCgd0aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQESEgoKc2Vzc2lvbl9pZBgHIAEoCRITCgtncmFudF90b2tlbhgIIAEoCUIKCghfdGltZW91dCLGAQoPRXhlY3V0ZVJlc3BvbnNlEjkKB3N0YXJ0ZWQYASABKAsyJi5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25TdGFydGVkSAASNwoGb3V0cHV0GAIgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uT3V0cHV0SAASNwoGcmVzdWx0GAMgASgLMiUubWFueWhhbmRzLnNhbmRib3gudjEuT3BlcmF0aW9uUmVzdWx0SABCBgoEaXRlbSIkChBPcGVyYXRpb25TdGFydGVkEhAKCGF0dGFjaGVkGAEgASgIIi8KD09wZXJhdGlvbk91dHB1dBIOCgZvZmZzZXQYASABKAQSDAoEZGF0YRgCIAEoDCKlAQoNQXR0YWNoUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhQKDG9wZXJhdGlvbl9pZBgCIAEoCRITCgtmcm9tX29mZnNldBgDIAEoBBINCgVlcG9jaBgEIAEoBBIMCgRuYW1lGAUgASgJEhIKCmlucHV0X2pzb24YBiABKAwSEgoKc2Vzc2lvbl9pZBgHIAEoCRITCgtncmFudF90b2tlbhgIIAEoCSLFAQoOQXR0YWNoUmVzcG9uc2USOQoHc3RhcnRlZBgBIAEoCzImLm1hbnloYW5kcy5zYW5kYm94LnYxLk9wZXJhdGlvblN0YXJ0ZWRIABI3CgZvdXRwdXQYAiABKAsyJS5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25PdXRwdXRIABI3CgZyZXN1bHQYAyABKAsyJS5tYW55aGFuZHMuc2FuZGJveC52MS5PcGVyYXRpb25SZXN1bHRIAEIGCgRpdGVtIncKFkNhbmNlbE9wZXJhdGlvblJlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIUCgxvcGVyYXRpb25faWQYAiABKAkSDQoFZXBvY2gYAyABKAQSEgoKc2Vzc2lvbl9pZBgEIAEoCRITCgtncmFudF90b2tlbhgFIAEoCSJJChdDYW5jZWxPcGVyYXRpb25SZXNwb25zZRIuCgdvdXRjb21lGAEgASgOMh0ubWFueWhhbmRzLnNhbmRib3gudjEuT3V0Y29tZSJKCg5HZXRIYW5kUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSEwoLZ3JhbnRfdG9rZW4YAyABKAkiOwoPR2V0SGFuZFJlc3BvbnNlEigKBGhhbmQYASABKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kImMKEExpc3RIYW5kc1JlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIUCgxpbmNsdWRlX2dvbmUYAiABKAgSEQoJcGFnZV9zaXplGAMgASgNEhIKCnBhZ2VfdG9rZW4YBCABKAkiVwoRTGlzdEhhbmRzUmVzcG9uc2USKQoFaGFuZHMYASADKAsyGi5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJFCg5SZWxlYXNlUmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIiMKD1JlbGVhc2VSZXNwb25zZRIQCghoYW5kX2lkcxgBIAMoCSIYChZEZXNjcmliZURyaXZlcnNSZXF1ZXN0IrMCChdEZXNjcmliZURyaXZlcnNSZXNwb25zZRISCgptYW5hZ2VyX2lkGAEgASgJEhYKDmRlZmF1bHRfZHJpdmVyGAIgASgJEg4KBnJlYXNvbhgDIAEoCRItCgdkcml2ZXJzGAQgAygLMhwubWFueWhhbmRzLnNhbmRib3gudjEuRHJpdmVyEg0KBWhhbmRzGAUgASgNEhAKCGNhcGFjaXR5GAYgASgNEkkKBmxhYmVscxgHIAMoCzI5Lm1hbnloYW5kcy5zYW5kYm94LnYxLkRlc2NyaWJlRHJpdmVyc1Jlc3BvbnNlLkxhYmVsc0VudHJ5EhIKCndhcm1faGFuZHMYCCABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJbCgZEcml2ZXISDAoEbmFtZRgBIAEoCRIRCglhdmFpbGFibGUYAiABKAgSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEhQKDG5vdF9pc29sYXRlZBgEIAMoCSI0Cg9TbmFwc2hvdFJlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBCInChBTbmFwc2hvdFJlc3BvbnNlEhMKC3NuYXBzaG90X2lkGAEgASgJIloKEFJlYWRGaWxlc1JlcXVlc3QSDwoHaGFuZF9pZBgBIAEoCRIMCgRwYXRoGAIgASgJEhIKCnNlc3Npb25faWQYAyABKAkSEwoLZ3JhbnRfdG9rZW4YBCABKAkiWwoRUmVhZEZpbGVzUmVzcG9uc2USDAoEcGF0aBgBIAEoCRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDBIMCgRzaXplGAQgASgEEgwKBG1vZGUYBSABKA0ipQEKDEdyYW50UmVxdWVzdBIPCgdoYW5kX2lkGAEgASgJEhUKDXRvX3Nlc3Npb25faWQYAiABKAkSDgoGcmlnaHRzGAMgAygJEg0KBXRvb2xzGAQgAygJEiYKA3R0bBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpzZXNzaW9uX2lkGAYgASgJEhIKCnJlcXVlc3RfaWQYByABKAkiYAoNR3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKpAQoSTmFycm93R3JhbnRSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEg4KBnJpZ2h0cxgCIAMoCRINCgV0b29scxgDIAMoCRISCgpzZXNzaW9uX2lkGAQgASgJEhUKDXRvX3Nlc3Npb25faWQYBSABKAkSJgoDdHRsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYByABKAkiZgoTTmFycm93R3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRINCgV0b2tlbhgCIAEoCRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ0ChNUcmFuc2ZlckhhbmRSZXF1ZXN0Eg8KB2hhbmRfaWQYASABKAkSFQoNdG9fc2Vzc2lvbl9pZBgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCnNlc3Npb25faWQYBCABKAkSEwoLZ3JhbnRfdG9rZW4YBSABKAkiQAoUVHJhbnNmZXJIYW5kUmVzcG9uc2USKAoEaGFuZBgBIAEoCzIaLm1hbnloYW5kcy5zYW5kYm94LnYxLkhhbmQiOgoSUmV2b2tlR3JhbnRSZXF1ZXN0EhAKCGdyYW50X2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkiFQoTUmV2b2tlR3JhbnRSZXNwb25zZTLJCgoOU2FuZGJveFNlcnZpY2USXAoJUHJvdmlzaW9uEiYubWFueWhhbmRzLnNhbmRib3gudjEuUHJvdmlzaW9uUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLlByb3Zpc2lvblJlc3BvbnNlElgKB0V4ZWN1dGUSJC5tYW55aGFuZHMuc2FuZGJveC52MS5FeGVjdXRlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLkV4ZWN1dGVSZXNwb25zZTABElUKBkF0dGFjaBIjLm1hbnloYW5kcy5zYW5kYm94LnYxLkF0dGFjaFJlcXVlc3QaJC5tYW55aGFuZHMuc2FuZGJveC52MS5BdHRhY2hSZXNwb25zZTABEm4KD0NhbmNlbE9wZXJhdGlvbhIsLm1hbnloYW5kcy5zYW5kYm94LnYxLkNhbmNlbE9wZXJhdGlvblJlcXVlc3QaLS5tYW55aGFuZHMuc2FuZGJveC52MS5DYW5jZWxPcGVyYXRpb25SZXNwb25zZRJWCgdHZXRIYW5kEiQubWFueWhhbmRzLnNhbmRib3gudjEuR2V0SGFuZFJlcXVlc3QaJS5tYW55aGFuZHMuc2FuZGJveC52MS5HZXRIYW5kUmVzcG9uc2USXAoJTGlzdEhhbmRzEiYubWFueWhhbmRzLnNhbmRib3gudjEuTGlzdEhhbmRzUmVxdWVzdBonLm1hbnloYW5kcy5zYW5kYm94LnYxLkxpc3RIYW5kc1Jlc3BvbnNlElYKB1JlbGVhc2USJC5tYW55aGFuZHMuc2FuZGJveC52MS5SZWxlYXNlUmVxdWVzdBolLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlbGVhc2VSZXNwb25zZRJuCg9EZXNjcmliZURyaXZlcnMSLC5tYW55aGFuZHMuc2FuZGJveC52MS5EZXNjcmliZURyaXZlcnNSZXF1ZXN0Gi0ubWFueWhhbmRzLnNhbmRib3gudjEuRGVzY3JpYmVEcml2ZXJzUmVzcG9uc2USWQoIU25hcHNob3QSJS5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlcXVlc3QaJi5tYW55aGFuZHMuc2FuZGJveC52MS5TbmFwc2hvdFJlc3BvbnNlEl4KCVJlYWRGaWxlcxImLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlYWRGaWxlc1JlcXVlc3QaJy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWFkRmlsZXNSZXNwb25zZTABElAKBUdyYW50EiIubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXF1ZXN0GiMubWFueWhhbmRzLnNhbmRib3gudjEuR3JhbnRSZXNwb25zZRJiCgtOYXJyb3dHcmFudBIoLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVxdWVzdBopLm1hbnloYW5kcy5zYW5kYm94LnYxLk5hcnJvd0dyYW50UmVzcG9uc2USZQoMVHJhbnNmZXJIYW5kEikubWFueWhhbmRzLnNhbmRib3gudjEuVHJhbnNmZXJIYW5kUmVxdWVzdBoqLm1hbnloYW5kcy5zYW5kYm94LnYxLlRyYW5zZmVySGFuZFJlc3BvbnNlEmIKC1Jldm9rZUdyYW50EigubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXF1ZXN0GikubWFueWhhbmRzLnNhbmRib3gudjEuUmV2b2tlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_manyhands_sandbox_v1_sandbox]);
 
 /**
  * Asks for a hand.
@@ -158,6 +158,21 @@ export type ExecuteRequest = Message<"manyhands.sandbox.v1.ExecuteRequest"> & {
    * @generated from field: optional google.protobuf.Duration timeout = 6;
    */
   timeout?: Duration | undefined;
+
+  /**
+   * Session on whose behalf; empty means the platform itself. With it, the hand must be that session's own, or
+   * `grant_token` must be there.
+   *
+   * @generated from field: string session_id = 7;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right `execute`; for tools that only read `read` is enough. Optional.
+   *
+   * @generated from field: string grant_token = 8;
+   */
+  grantToken: string;
 };
 
 /**
@@ -309,6 +324,21 @@ export type AttachRequest = Message<"manyhands.sandbox.v1.AttachRequest"> & {
    * @generated from field: bytes input_json = 6;
    */
   inputJson: Uint8Array;
+
+  /**
+   * Session on whose behalf; empty means the platform itself. With it, the hand must be that session's own, or
+   * `grant_token` must be there.
+   *
+   * @generated from field: string session_id = 7;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right `attach`; `execute` is enough for operations begun under it. Optional.
+   *
+   * @generated from field: string grant_token = 8;
+   */
+  grantToken: string;
 };
 
 /**
@@ -389,6 +419,21 @@ export type CancelOperationRequest = Message<"manyhands.sandbox.v1.CancelOperati
    * @generated from field: uint64 epoch = 3;
    */
   epoch: bigint;
+
+  /**
+   * Session on whose behalf; empty means the platform itself. With it, the hand must be that session's own, or
+   * `grant_token` must be there.
+   *
+   * @generated from field: string session_id = 4;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right `execute`, for operations begun under it. Optional.
+   *
+   * @generated from field: string grant_token = 5;
+   */
+  grantToken: string;
 };
 
 /**
@@ -431,6 +476,21 @@ export type GetHandRequest = Message<"manyhands.sandbox.v1.GetHandRequest"> & {
    * @generated from field: string hand_id = 1;
    */
   handId: string;
+
+  /**
+   * Session on whose behalf; empty means the platform itself. With it, the hand must be that session's own, or
+   * `grant_token` must be there.
+   *
+   * @generated from field: string session_id = 2;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right to anything. Optional.
+   *
+   * @generated from field: string grant_token = 3;
+   */
+  grantToken: string;
 };
 
 /**
@@ -783,6 +843,21 @@ export type ReadFilesRequest = Message<"manyhands.sandbox.v1.ReadFilesRequest"> 
    * @generated from field: string path = 2;
    */
   path: string;
+
+  /**
+   * Session on whose behalf; empty means the platform itself. With it, the hand must be that session's own, or
+   * `grant_token` must be there.
+   *
+   * @generated from field: string session_id = 3;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right `read`. Optional.
+   *
+   * @generated from field: string grant_token = 4;
+   */
+  grantToken: string;
 };
 
 /**
@@ -862,25 +937,40 @@ export type GrantRequest = Message<"manyhands.sandbox.v1.GrantRequest"> & {
   toSessionId: string;
 
   /**
-   * `execute`, `read`, `attach`, `transfer`; at least one.
+   * `execute`: any tool; `read`: tools that only read, and `ReadFiles`; `attach`: follow any operation of the hand;
+   * `transfer`: move the hand, and make weaker grants for other sessions. At least one.
    *
    * @generated from field: repeated string rights = 3;
    */
   rights: string[];
 
   /**
-   * Tools it is limited to; empty means all.
+   * Tools it is limited to, at most 32; empty means all.
    *
    * @generated from field: repeated string tools = 4;
    */
   tools: string[];
 
   /**
-   * How long it lasts.
+   * How long it lasts, 1 s to 24 h; absent means 1 h. An operation under it is killed when it ends.
    *
    * @generated from field: google.protobuf.Duration ttl = 5;
    */
   ttl?: Duration | undefined;
+
+  /**
+   * Session that grants, the hand's own; empty means the platform itself.
+   *
+   * @generated from field: string session_id = 6;
+   */
+  sessionId: string;
+
+  /**
+   * Caller's UUID; the same one answers with the same grant. Optional.
+   *
+   * @generated from field: string request_id = 7;
+   */
+  requestId: string;
 };
 
 /**
@@ -909,6 +999,13 @@ export type GrantResponse = Message<"manyhands.sandbox.v1.GrantResponse"> & {
    * @generated from field: string token = 2;
    */
   token: string;
+
+  /**
+   * When it ends by itself.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -932,18 +1029,46 @@ export type NarrowGrantRequest = Message<"manyhands.sandbox.v1.NarrowGrantReques
   token: string;
 
   /**
-   * Rights to keep.
+   * Rights to keep; at least one.
    *
    * @generated from field: repeated string rights = 2;
    */
   rights: string[];
 
   /**
-   * Tools to keep.
+   * Tools to keep; empty means those of the stronger one.
    *
    * @generated from field: repeated string tools = 3;
    */
   tools: string[];
+
+  /**
+   * Session that holds the stronger one; required.
+   *
+   * @generated from field: string session_id = 4;
+   */
+  sessionId: string;
+
+  /**
+   * Session that receives the weaker one; empty means the holder itself. Another one needs the right `transfer`.
+   *
+   * @generated from field: string to_session_id = 5;
+   */
+  toSessionId: string;
+
+  /**
+   * How long it lasts; absent means as long as the stronger one.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 6;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * Caller's UUID; the same one answers with the same grant. Optional.
+   *
+   * @generated from field: string request_id = 7;
+   */
+  requestId: string;
 };
 
 /**
@@ -972,6 +1097,13 @@ export type NarrowGrantResponse = Message<"manyhands.sandbox.v1.NarrowGrantRespo
    * @generated from field: string token = 2;
    */
   token: string;
+
+  /**
+   * When it ends by itself.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -1000,6 +1132,27 @@ export type TransferHandRequest = Message<"manyhands.sandbox.v1.TransferHandRequ
    * @generated from field: string to_session_id = 2;
    */
   toSessionId: string;
+
+  /**
+   * Name it gets in that session; empty means `default`.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * Session on whose behalf: the hand's own, or one with a grant. Empty means the platform itself.
+   *
+   * @generated from field: string session_id = 4;
+   */
+  sessionId: string;
+
+  /**
+   * Token of a grant of that session with the right `transfer`. Optional.
+   *
+   * @generated from field: string grant_token = 5;
+   */
+  grantToken: string;
 };
 
 /**
@@ -1042,6 +1195,13 @@ export type RevokeGrantRequest = Message<"manyhands.sandbox.v1.RevokeGrantReques
    * @generated from field: string grant_id = 1;
    */
   grantId: string;
+
+  /**
+   * Session on whose behalf: the hand's own, one that granted it, or its holder. Empty means the platform itself.
+   *
+   * @generated from field: string session_id = 2;
+   */
+  sessionId: string;
 };
 
 /**
@@ -1068,6 +1228,11 @@ export const RevokeGrantResponseSchema: GenMessage<RevokeGrantResponse> = /*@__P
 
 /**
  * Provisioning of hands and execution of operations in them. Any replica answers for any hand.
+ *
+ * Calls on a hand say for which session they are made: `session_id` alone must be the hand's own session, with
+ * `grant_token` it must be the session that was granted the right. Anything else, and any guess, answers NOT_FOUND. An
+ * empty `session_id` is the platform itself. A grant is checked on every call: PERMISSION_DENIED with GRANT_EXPIRED,
+ * GRANT_REVOKED, GRANT_RIGHT or GRANT_TOOL. What a hand may reach stays that of the session it belongs to.
  *
  * @generated from service manyhands.sandbox.v1.SandboxService
  */
@@ -1174,7 +1339,9 @@ export const SandboxService: GenService<{
     output: typeof ReadFilesResponseSchema;
   },
   /**
-   * Gives another session a right to a hand. Not served yet.
+   * Gives another session of the same workspace a right to a hand; both logs have `hand.granted` before the answer.
+   * ABORTED/HAND_REPLACED for a hand of an older generation, UNAVAILABLE/NO_SESSION_STORE where hands
+   * cannot be passed, RESOURCE_EXHAUSTED/TOO_MANY_GRANTS beyond 64 living grants of a hand.
    *
    * @generated from rpc manyhands.sandbox.v1.SandboxService.Grant
    */
@@ -1184,7 +1351,7 @@ export const SandboxService: GenService<{
     output: typeof GrantResponseSchema;
   },
   /**
-   * Makes a weaker grant from a grant. Not served yet.
+   * Makes a weaker grant from a grant: never more rights, more tools or a later end. Ends with the grant it is from.
    *
    * @generated from rpc manyhands.sandbox.v1.SandboxService.NarrowGrant
    */
@@ -1194,7 +1361,9 @@ export const SandboxService: GenService<{
     output: typeof NarrowGrantResponseSchema;
   },
   /**
-   * Moves a hand to another session. Not served yet.
+   * Moves a living hand to another session of the same workspace: its files, its shell and what runs in it go along,
+   * all its grants end. The log of the one gets `hand.released`, that of the other `hand.provisioned`.
+   * ABORTED/NAME_TAKEN when the other session has a living hand of that name. Doing it twice is fine.
    *
    * @generated from rpc manyhands.sandbox.v1.SandboxService.TransferHand
    */
@@ -1204,7 +1373,8 @@ export const SandboxService: GenService<{
     output: typeof TransferHandResponseSchema;
   },
   /**
-   * Ends a grant and cuts running calls under it. Not served yet.
+   * Ends a grant and those made from it, and cuts what runs under them: operations are killed. Both logs have
+   * `hand.revoked`. Revoking twice is fine.
    *
    * @generated from rpc manyhands.sandbox.v1.SandboxService.RevokeGrant
    */

@@ -1,0 +1,73 @@
+/** Moving a hand to another session: its record, then the end of its grants, then both logs. Each step may be repeated. */
+import type { JsonObject } from "@manyhands/core";
+import { AppError, newId } from "@manyhands/kit";
+import type { HandRecord, StoredHand } from "../hands/hand-record.ts";
+import type { HeldHand } from "../hands/held-hands.ts";
+import type { Manager } from "../hands/manager.ts";
+import { cutUnder } from "./cut.ts";
+import { endGrant, sameWorkspace, sessionLogOf, tellEnded } from "./pass-hands.ts";
+
+const MOVES = 8;
+
+/** Where a hand goes. */
+export type Target = { readonly sessionId: string; readonly name: string };
+
+/** True when the last thing that happened to it was this very move. */
+export function isThere(record: HandRecord, handId: string, { sessionId }: Target): boolean {
+  return record.handId === handId && record.sessionId === sessionId && record.moved !== undefined;
+}
+
+/** Moves a hand that is held here. */
+export async function moveHand(manager: Manager, held: HeldHand, target: Target): Promise<StoredHand> {
+  const { handId } = held.hand;
+  for (let round = 0; round < MOVES; round++) {
+    const found = await manager.store.byId(handId);
+    if (found?.record.handId !== handId || found.record.state !== "ready")
+      throw AppError.conflict("HAND_LOST", `hand ${handId} is gone`);
+    if (isThere(found.record, handId, target)) return found;
+    await sameWorkspace(sessionLogOf(manager), found.record.sessionId, target.sessionId);
+    const other = (await manager.store.current(target.sessionId, target.name))?.record;
+    if (other?.state === "ready" || other?.state === "provisioning")
+      throw AppError.conflict("NAME_TAKEN", `session ${target.sessionId} has a living hand ${target.name} already`);
+    const moved = await manager.store.move(found, { ...target, moveId: newId("move"), atMs: manager.clock.nowMs() });
+    if (!moved) continue;
+    held.stored = moved;
+    held.brainEpoch = moved.record.brainEpoch;
+    return moved;
+  }
+  throw AppError.unavailable("HAND_RECORD_BUSY", `the record of hand ${handId} changes too often`);
+}
+
+/** The grants of a moved hand were its former session's to give: they end with the move, and what runs under them. */
+export async function endAllGrants(manager: Manager, held: HeldHand, from: string): Promise<void> {
+  const { handId } = held.hand;
+  const { all } = await manager.grants.read(handId);
+  for (const { grantId } of all.grants.filter(({ parentId, revokedAtMs }) => parentId === "" && revokedAtMs === 0)) {
+    const ended = await endGrant(manager, handId, grantId);
+    await cutUnder(manager, held, ended);
+    await tellEnded(manager, handId, from, ended);
+  }
+}
+
+/** Tells both logs. The one is then without the hand, as after a release, the other has it, as if it had made it. */
+export async function tellMoved(manager: Manager, record: HandRecord, recipe: JsonObject): Promise<void> {
+  const log = sessionLogOf(manager);
+  const { handId, sessionId, name, driver, notIsolated, generation, moved } = record;
+  if (!moved) return;
+  await log.record(sessionId, moved.id, {
+    id: "",
+    type: "hand.provisioned",
+    hand_id: handId,
+    name,
+    driver,
+    not_isolated: [...notIsolated],
+    recipe,
+    generation,
+  });
+  await log.record(moved.fromSessionId, moved.id, {
+    id: "",
+    type: "hand.released",
+    hand_id: handId,
+    reason: "transferred",
+  });
+}
