@@ -1,7 +1,7 @@
 /** Sessions of self-hosted environments, served by the official client's worker over the public protocol alone. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
 import { createGateway, hashApiKey, readConfig } from "@manyhands/gateway";
@@ -12,6 +12,8 @@ import { type Bed, isIdle, lastWords, log, logUntil, ofType, startBed } from "./
 
 const keys = { people: "mh-test-key-of-people", workers: "sk-ant-oat01-test-key-of-workers" };
 const leaseMs = 2000;
+/** What the gateway allows for between the log's clock and the lease's. */
+const clockSkewMs = 2000;
 
 let folder: Awaited<ReturnType<typeof tempDir>>;
 let bed: Bed;
@@ -35,7 +37,7 @@ steps:
 
 beforeAll(async () => {
   folder = await tempDir("manyhands-remote-");
-  const names = ["first", "second", "third", "fourth"];
+  const names = ["first", "second", "third", "fourth", "fifth"];
   bed = await startBed(Object.fromEntries(names.map((name) => [name, scenario(name)])), {
     sandboxManager: { MH_WORK_LEASE_MS: String(leaseMs) },
   });
@@ -79,13 +81,17 @@ afterAll(async () => {
 });
 
 /** Starts a worker with a folder of its own below the test's. */
-function startWorker(): ChildProcess {
+function startWorker(maxIdleMs = 1000): ChildProcess {
   const script = path.join(import.meta.dirname, "worker-process.ts");
-  const child = spawn(process.execPath, [script, baseURL, environmentId, keys.workers, folder.path], {
-    env: { PATH: process.env.PATH },
-    stdio: "ignore",
-    detached: true,
-  });
+  const child = spawn(
+    process.execPath,
+    [script, baseURL, environmentId, keys.workers, folder.path, String(maxIdleMs)],
+    {
+      env: { PATH: process.env.PATH },
+      stdio: "ignore",
+      detached: true,
+    },
+  );
   workers.push(child);
   return child;
 }
@@ -160,16 +166,44 @@ it("gives a session whose worker died after the ack, unread, to the next worker"
 });
 
 it("tells what a dead worker had begun as unknown, and runs it nowhere again", async () => {
-  await writeFile(path.join(folder.path, "hold"), "");
+  const hold = path.join(folder.path, "hold");
+  await writeFile(hold, "");
   const dead = startWorker();
   const sessionId = await startSession("do the fourth");
-  await eventually(async () => expect(await linesOf("fourth")).toEqual(["begun"]), { timeoutMs: 20_000, everyMs: 25 });
+  const hasBegun = async () => (await linesOf("fourth")).join() === "begun";
+  await eventually(hasBegun, { timeoutMs: 20_000, everyMs: 25 });
   await kill(dead);
   startWorker();
   const events = await done(sessionId);
   expect(lastWords(events)).toContain("outcome of this bash call is unknown");
   expect(ofType(events, "user.tool_result")).toHaveLength(1);
   expect(await linesOf("fourth")).toEqual(["begun"]);
+  await rm(hold);
+});
+
+it("runs what was asked for after the worker had lost the session", async () => {
+  const lost = startWorker(60_000);
+  const sessionId = await startSession("just talk");
+  await logUntil(bed, sessionId, isIdle());
+  // By its second heartbeat it has long read the session.
+  const hasBeaten = async () => {
+    const { started_at, latest_heartbeat_at } = await itemOf(sessionId);
+    return started_at !== latest_heartbeat_at;
+  };
+  await eventually(hasBeaten, { timeoutMs: 15_000, everyMs: 25 });
+  lost.kill("SIGSTOP");
+  const { latest_heartbeat_at } = await itemOf(sessionId);
+  const lostMs = Date.parse(latest_heartbeat_at ?? "") + leaseMs + clockSkewMs;
+  await eventually(() => (Date.now() > lostMs + 100 ? true : undefined), { timeoutMs: 10_000, everyMs: 50 });
+  await people.beta.sessions.events.send(sessionId, {
+    events: [{ type: "user.message", content: [{ type: "text", text: "do the fifth" }] }],
+  });
+  await logUntil(bed, sessionId, (all) => ofType(all, "agent.tool_use").length === 1);
+  startWorker();
+  const events = await done(sessionId);
+  lost.kill("SIGCONT"); // it finds its token void
+  expect(lastWords(events)).toContain("Said: 2");
+  expect(await linesOf("fifth")).toEqual(["begun", "done"]);
 });
 
 it("gives keys of workers and tokens of items nothing but their own", async () => {
@@ -207,6 +241,12 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   await expect(holder.beta.sessions.retrieve(sessionId)).rejects.toThrow(Anthropic.AuthenticationError);
   expect((await log(bed, sessionId)).some(({ type }) => type === "user.tool_result")).toBe(false);
 });
+
+async function itemOf(sessionId: string) {
+  const [item] = await workOf(sessionId);
+  if (item === undefined) throw new Error("the session has no work item");
+  return item;
+}
 
 async function workOf(sessionId?: string) {
   const worker = new Anthropic({ baseURL, apiKey: null, authToken: keys.workers });

@@ -2,6 +2,7 @@
  * Tool uses that were shown to a worker that is gone. Whether it ran them nobody can know, so each is answered as
  * unknown, and never shown to another worker as something to do.
  */
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { isServerTool, isUnknownEvent, type SessionEvent, text } from "@manyhands/core";
 import { newId, toAppError } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, type WorkItem } from "@manyhands/protocol";
@@ -10,6 +11,8 @@ import type { Call } from "../http/call.ts";
 
 const PAGE = 200;
 const MAX_PAGES = 50;
+/** The log and the lease are timed by two clocks, which may differ by so much. */
+const CLOCK_SKEW_MS = 2000;
 /** A model request begins only when every tool use before it is answered: what is open comes after the last one. */
 const TYPES = [
   "agent.tool_use",
@@ -27,7 +30,10 @@ export async function settleWork(deps: Pick<Deps, "sessions" | "work">, call: Ca
   let answered = 0;
   try {
     const open = await openToolUses(deps.sessions, { workspaceId, sessionId }, call);
-    const events = open.map(({ id, name }) =>
+    const { unsettledUntil: until } = item;
+    const lastMs = until === undefined ? Number.POSITIVE_INFINITY : timestampMs(until) + CLOCK_SKEW_MS;
+    const shown = open.filter(({ at }) => at <= lastMs);
+    const events = shown.map(({ id, name }) =>
       encodeEvent({
         id: newId("sevt"),
         type: "user.tool_result",
