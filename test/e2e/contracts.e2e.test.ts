@@ -10,7 +10,6 @@ const services = [
     methods: ["manyhands.session.v1.SessionService/EmitEvents", "manyhands.session.v1.AgentService/CreateAgent"],
     call: { method: "manyhands.session.v1.SessionService/ListSessions", data: { workspaceId: "wrkspc_contract" } },
     answers: "{}",
-    unserved: undefined, // it serves all of its contract
   },
   {
     name: "harness",
@@ -18,7 +17,6 @@ const services = [
     methods: ["manyhands.harness.v1.HarnessService/Wake"],
     call: { method: "manyhands.harness.v1.HarnessService/DescribeHarness", data: {} },
     answers: "instanceId",
-    unserved: undefined, // it serves all of its contract
   },
   {
     name: "sandbox-manager",
@@ -26,7 +24,6 @@ const services = [
     methods: ["manyhands.sandbox.v1.SandboxService/Execute"],
     call: { method: "manyhands.sandbox.v1.SandboxService/DescribeDrivers", data: {} },
     answers: "virtual",
-    unserved: "manyhands.sandbox.v1.SandboxService/Grant",
   },
   {
     name: "vault-proxy",
@@ -37,7 +34,6 @@ const services = [
       data: { workspaceId: "wrkspc_contract", displayName: "contract" },
     },
     answers: "vlt_",
-    unserved: undefined, // it serves all of its contract
   },
 ] as const;
 
@@ -64,16 +60,6 @@ describe("contracts", () => {
       expect(code, stderr).toBe(0);
       expect(stdout).toContain(service.answers);
     });
-
-    const { unserved } = service;
-    if (unserved !== undefined) {
-      it(`${service.name} says what it does not serve yet`, async () => {
-        const { code, stderr } = await bufCurl(address(), [unserved], {});
-        expect(code).not.toBe(0);
-        expect(stderr).toMatch(/unimplemented/i);
-        expect(stderr).toContain("not served yet");
-      });
-    }
 
     it(`${service.name} is healthy`, async () => {
       const { stdout, stderr } = await bufCurl(address(), ["grpc.health.v1.Health/Check"], {});

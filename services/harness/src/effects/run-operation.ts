@@ -29,6 +29,8 @@ import type { Pass } from "../fault-points.ts";
 
 /** An operation to run or follow. */
 export interface Operation {
+  /** On whose behalf: a hand that became another session's refuses it. Absent: the platform's. */
+  readonly sessionId?: string;
   readonly call: Call;
   readonly handId: string;
   readonly epoch: number;
@@ -126,6 +128,7 @@ async function execute(
 ): Promise<OperationEnd | "follow"> {
   const { call, timeoutMs } = operation;
   const request = {
+    sessionId: operation.sessionId ?? "",
     handId: operation.handId,
     operationId: call.id,
     ...calledAs(call),
@@ -168,6 +171,7 @@ async function attach(
   signal: AbortSignal,
 ): Promise<OperationEnd | "heard" | "silent"> {
   const request = {
+    sessionId: operation.sessionId ?? "",
     handId: operation.handId,
     operationId: operation.call.id,
     fromOffset: 0n,
@@ -283,9 +287,9 @@ function answered(operation: Operation, outcome: OperationOutcome, words: string
 }
 
 async function cancelOperation(sandboxes: Sandboxes, operation: Operation): Promise<void> {
-  const { handId, call, epoch } = operation;
+  const { sessionId = "", handId, call, epoch } = operation;
   try {
-    const request = { handId, operationId: call.id, epoch: BigInt(epoch) };
+    const request = { sessionId, handId, operationId: call.id, epoch: BigInt(epoch) };
     await sandboxes.cancelOperation(request, { deadlineMs: cancelCallMs });
   } catch {
     // the stream of the operation tells how it ended, or its limit does

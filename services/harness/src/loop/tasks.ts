@@ -226,7 +226,6 @@ class SessionTasks implements Tasks {
   private start(call: Call, epoch: number, mode: "start" | "follow", options: JsonObject): AbortController | undefined {
     const { progress } = call;
     if (progress.at !== "dispatched" || this.operations.has(call.id)) return undefined;
-    const { limits } = this.ports;
     const cancel = new AbortController();
     this.operations.set(call.id, cancel);
     if (call.kind === "mcp" && this.ports.mcp !== undefined) {
@@ -238,14 +237,15 @@ class SessionTasks implements Tasks {
       return cancel;
     }
     runOperation(this.ports, {
+      sessionId: this.sessionId,
       call,
       handId: progress.handId,
       epoch,
       attempt: progress.attempt,
       mode,
-      timeoutMs: timeoutOf(call, limits),
-      maxAttempts: limits.operationAttempts,
-      outputBytes: limits.outputBytes,
+      timeoutMs: timeoutOf(call, this.ports.limits),
+      maxAttempts: this.ports.limits.operationAttempts,
+      outputBytes: this.ports.limits.outputBytes,
       detach: this.gone.signal,
       cancel: cancel.signal,
     }).then(

@@ -19,7 +19,7 @@ const DEFAULT_TTL_MS = 3_600_000;
 /** Tools that only look. */
 const READING: ReadonlySet<string> = new Set(["read", "glob", "grep"]);
 
-/** What is wanted: any one of `rights` is enough; `tool` where one is called. */
+/** What is wanted; one of `rights` is enough; `tool` where one is called. */
 export type Use = {
   readonly grantId: string;
   readonly sessionId: string;

@@ -439,7 +439,7 @@ export type HandReleased = Message<"manyhands.events.v1.HandReleased"> & {
   handId: string;
 
   /**
-   * `session_end`, `idle` or `request`.
+   * `session_end`, `idle`, `request` or `transferred` (to another session).
    *
    * @generated from field: string reason = 2;
    */
