@@ -51,8 +51,9 @@ it("interrupts by writing the user's event", async () => {
   expect(ofType(events, "user.interrupt").map((event) => event.id)).toEqual([eventId]);
 });
 
-it("says so where the contract is not served yet", async () => {
+it("refuses to switch a session to a kind that no harness has ever been", async () => {
   await expect(client.switchHarness({ sessionId: "sesn_1", kind: "x" })).rejects.toMatchObject({
-    kind: "unimplemented",
+    kind: "conflict",
+    message: expect.stringContaining("no harness of kind x"),
   });
 });

@@ -343,7 +343,7 @@ export class World {
     const last = events.at(-1)?.type ?? "";
     if (state.phase === "asking") {
       if (site.startsWith("model: in") || site.startsWith("pass during_model")) this.visited("CP5");
-      else if (last === "agent.tool_result") this.visited("CP19");
+      else if (lastFact(events) === "agent.tool_result") this.visited("CP19");
       else if (site === "emit response: not sent" || site === "pass after_model_response") this.visited("CP6");
       else if (state.request !== undefined) this.visited("CP4");
       return;
@@ -604,4 +604,9 @@ function decoded(events: readonly Event[]): SessionEvent[] {
 function describe(event: SessionEvent): string {
   const { id, type, position: _, at: __, epoch: ___, ...rest } = event;
   return `${type} ${id} ${JSON.stringify(rest).slice(0, 160)}`;
+}
+
+/** The type of the last event that is not the announcement of a request, which is stored with the results it is made of. */
+function lastFact(events: readonly { readonly type: string }[]): string {
+  return events.findLast((event) => event.type !== "span.model_request_start")?.type ?? "";
 }
