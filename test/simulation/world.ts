@@ -340,7 +340,6 @@ export class World {
     const woken = events.findLast((event) => event.payload.case === "brainWoken");
     const isMine = woken?.payload.case === "brainWoken" && woken.payload.value.instanceId === name;
     if (!isMine || state.phase === "unborn" || state.phase === "closed") return;
-    const last = events.at(-1)?.type ?? "";
     if (state.phase === "asking") {
       if (site.startsWith("model: in") || site.startsWith("pass during_model")) this.visited("CP5");
       else if (lastFact(events) === "agent.tool_result") this.visited("CP19");
