@@ -51,10 +51,18 @@ it("serves these operations and no fewer", () => {
     "vaults.update",
     "vaults.archive",
     "vaults.delete",
+    "environments.work.poll",
+    "environments.work.ack",
+    "environments.work.heartbeat",
+    "environments.work.stop",
     "sessions.resources.list",
     "sessions.resources.retrieve",
     "sessions.resources.update",
     "sessions.resources.delete",
     "vaults.credentials.mcpOAuthValidate",
+    "environments.work.stats",
+    "environments.work.list",
+    "environments.work.retrieve",
+    "environments.work.update",
   ]);
 });

@@ -5,12 +5,11 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type Anthropic from "@anthropic-ai/sdk";
 import type { OperationName } from "@manyhands/gateway";
+import { type MadeWork, workProbes } from "./work-probes.ts";
 
 /** What earlier probes made. */
-export type Made = {
-  agent: string;
+export type Made = MadeWork & {
   environment: string;
-  session: string;
   vault: string;
   credential: string;
   resource: string;
@@ -174,6 +173,7 @@ export const probes: Partial<Record<OperationName, Probe>> = {
       ),
     );
   },
+  ...workProbes,
   "sessions.resources.list": async (client, made) => {
     const resources = await collect(client.beta.sessions.resources.list(made.session));
     deepStrictEqual(

@@ -211,7 +211,7 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   const [own] = await workOf();
   await expect(worker.beta.sessions.retrieve(own?.data.id ?? "")).rejects.toThrow(Anthropic.PermissionDeniedError);
   await expect(worker.beta.environments.work.poll("env_other")).rejects.toThrow(Anthropic.PermissionDeniedError);
-  await expect(people.beta.environments.work.poll(environmentId)).rejects.toThrow(Anthropic.PermissionDeniedError);
+  await expect(people.beta.environments.work.poll("env_other")).rejects.toThrow(Anthropic.NotFoundError);
 
   const sessionId = await startSession("just talk");
   const other = await startSession("just talk too");

@@ -1,4 +1,4 @@
-/** What keys with narrow rights may do. A plain key of a workspace may do everything but a worker's own part. */
+/** What keys with narrow rights may do. A plain key of a workspace may do everything in it. */
 import { AppError } from "@manyhands/kit";
 import type { Caller } from "../api-keys.ts";
 import type { OperationName } from "../operations.ts";
@@ -10,12 +10,6 @@ const ofEnvironmentKeys: ReadonlySet<OperationName | undefined> = new Set([
   "environments.work.stop",
   "environments.work.list",
   "environments.work.stats",
-]);
-const onlyOfWorkers: ReadonlySet<OperationName | undefined> = new Set([
-  "environments.work.poll",
-  "environments.work.ack",
-  "environments.work.heartbeat",
-  "environments.work.list",
 ]);
 const ofItems: ReadonlySet<OperationName | undefined> = new Set([
   "environments.work.heartbeat",
@@ -42,8 +36,7 @@ export function checkAccess(
     if (!ofEnvironmentKeys.has(op) || param("environment") !== environmentId) {
       throw denied("this key is for the work of one environment only");
     }
-  } else if (onlyOfWorkers.has(op))
-    throw denied("this takes a key of the environment (environment_id in the key file)");
+  }
 }
 
 function denied(message: string): AppError {

@@ -24,6 +24,7 @@ const updateBody = z.object({
 /** Handlers of `environments.work.*`. */
 export const workRoutes = (deps: WorkDeps) => ({
   "environments.work.poll": async (call: Call): Promise<Work | null> => {
+    await checkWorkspace(deps, call);
     const query = readQuery(call.query, { block_ms: param.count(), reclaim_older_than_ms: param.count() });
     const { block_ms: blockMs = 0, reclaim_older_than_ms: reclaimOlderThanMs = 0 } = query;
     if (blockMs > MAX_BLOCK_MS) throw AppError.invalid([{ field: "block_ms", description: "must be from 1 to 999" }]);
@@ -38,11 +39,13 @@ export const workRoutes = (deps: WorkDeps) => ({
   },
 
   "environments.work.ack": async (call: Call): Promise<Work> => {
+    await checkWorkspace(deps, call);
     const { item } = await deps.work.ackWork(nameOf(call), call.rpc);
     return shown(item);
   },
 
   "environments.work.heartbeat": async (call: Call): Promise<WorkHeartbeat> => {
+    await checkWorkspace(deps, call);
     const query = readQuery(call.query, { expected_last_heartbeat: param.text(), desired_ttl_seconds: param.count() });
     if (query.expected_last_heartbeat === undefined) {
       throw AppError.invalid([
@@ -85,6 +88,7 @@ export const workRoutes = (deps: WorkDeps) => ({
   },
 
   "environments.work.list": async (call: Call): Promise<Page<Work>> => {
+    await checkWorkspace(deps, call);
     const query = readQuery(call.query, { limit: param.limit(20), page: param.text() });
     const { items } = await deps.work.listWork({ environmentId: call.param("environment") }, call.rpc);
     const start = query.page === undefined ? 0 : items.findIndex(({ id }) => id === query.page) + 1;
