@@ -71,6 +71,7 @@ async function attempt(
     }
     const { record } = found;
     if (record.state === "provisioning" && record.managerId === manager.managerId) {
+      if (await isBuiltHere(manager, wanted)) continue;
       // Ours, but not of this attempt: a crash of this very instance left it. The engine's part goes with the record.
       await markLost(manager, record.handId, "its making was cut off");
       await driverOfPlace(manager, record.place)?.destroy(record.handId);
@@ -94,6 +95,30 @@ async function attempt(
   );
 }
 
+const building = new WeakMap<Manager, Map<string, Set<Promise<unknown>>>>();
+
+/** Lets a call that came another way to this manager wait for what is being built, which itself waits for no manager. */
+async function whileBuilding<T>(manager: Manager, { sessionId, name }: Wanted, work: Promise<T>): Promise<T> {
+  const all = building.get(manager) ?? new Map<string, Set<Promise<unknown>>>();
+  building.set(manager, all);
+  const key = `${sessionId}.${name}`;
+  const works = all.get(key) ?? new Set();
+  all.set(key, works.add(work));
+  try {
+    return await work;
+  } finally {
+    works.delete(work);
+    if (works.size === 0 && all.get(key) === works) all.delete(key);
+  }
+}
+
+/** Waits until what this manager builds of that name has come to an end; false when it builds none. */
+async function isBuiltHere(manager: Manager, { sessionId, name }: Wanted): Promise<boolean> {
+  const works = building.get(manager)?.get(`${sessionId}.${name}`);
+  if (works) await Promise.allSettled(works);
+  return works !== undefined;
+}
+
 /** Made here, or by another manager with more room or the right labels. Undefined when somebody else was faster. */
 async function makeSomewhere(
   manager: Manager,
@@ -103,7 +128,7 @@ async function makeSomewhere(
   context: RpcContext,
 ): Promise<Ensured | undefined> {
   const here = async () => {
-    const made = await makeHand(manager, wanted, before);
+    const made = await whileBuilding(manager, wanted, makeHand(manager, wanted, before));
     return made && { record: made.stored.record, reused: false };
   };
   const { recipe } = wanted;
