@@ -56,40 +56,52 @@ export function idTimeMs(id: string): number | undefined {
 const pool = Buffer.alloc(8 * 512);
 let used = pool.length;
 
-function random64(): bigint {
+/** The 128 bits in pieces of 16, most significant first: long division on them stays within exact numbers. */
+const PIECES = 8;
+const PIECE = 0x1_0000;
+const pieces = new Uint16Array(PIECES);
+
+/** 48 bits of time, version 7, 12 bits of counter, variant 2, 62 random bits (RFC 9562 5.7). */
+function uuidV7(timeMs: number, counter: number): Uint16Array {
   if (used === pool.length) {
     randomFillSync(pool);
     used = 0;
   }
-  used += 8;
-  return pool.readBigUInt64BE(used - 8);
+  pieces[0] = timeMs / (PIECE * PIECE);
+  pieces[1] = (timeMs / PIECE) % PIECE;
+  pieces[2] = timeMs % PIECE;
+  pieces[3] = 0x7000 | counter;
+  for (let piece = 4; piece < PIECES; piece += 1) {
+    pieces[piece] = pool.readUInt16BE(used);
+    used += 2;
+  }
+  pieces[4] = 0x8000 | ((pieces[4] ?? 0) & 0x3fff);
+  return pieces;
 }
 
-function uuidV7(timeMs: number, counter: number): bigint {
-  const random = random64() & 0x3fff_ffff_ffff_ffffn;
-  const version = 0x7n;
-  const variant = 0b10n;
-  return (BigInt(timeMs) << 80n) | (version << 76n) | (BigInt(counter) << 64n) | (variant << 62n) | random;
-}
-
-/** 58^8 fits a plain number, so that eight digits are had for one division of the long one. */
-const CHUNK_DIGITS = 8;
-const CHUNK = 58n ** 8n;
+/** 58^6 times 2^16 is below 2^53, so that six digits are had for one division of the long number. */
+const CHUNK_DIGITS = 6;
+const CHUNK = 58 ** CHUNK_DIGITS;
 
 const digits = Buffer.alloc(ID_DIGITS);
+const DIGIT_CODES = Uint8Array.from(BASE58, (digit) => digit.charCodeAt(0));
 
 /** Written into bytes and read as one flat string: one grown digit by digit would be flattened by its first reader. */
-function base58(value: bigint): string {
-  let rest = value;
-  let at = ID_DIGITS;
-  while (at > 0) {
-    let chunk = Number(rest % CHUNK);
-    rest /= CHUNK;
+function base58(value: Uint16Array): string {
+  for (let at = ID_DIGITS; at > 0; ) {
+    let chunk = 0;
+    for (let piece = 0; piece < PIECES; piece += 1) {
+      const part = chunk * PIECE + (value[piece] ?? 0);
+      const quotient = Math.floor(part / CHUNK);
+      value[piece] = quotient;
+      chunk = part - quotient * CHUNK;
+    }
     for (let digit = 0; digit < CHUNK_DIGITS && at > 0; digit += 1) {
       at -= 1;
-      digits[at] = BASE58.charCodeAt(chunk % 58);
-      chunk = Math.floor(chunk / 58);
+      const rest = Math.floor(chunk / 58);
+      digits[at] = DIGIT_CODES[chunk - rest * 58] ?? 0;
+      chunk = rest;
     }
   }
-  return digits.toString("latin1");
+  return digits.latin1Slice(0, ID_DIGITS);
 }
