@@ -103,5 +103,5 @@ function base58(value: Uint16Array): string {
       chunk = rest;
     }
   }
-  return digits.latin1Slice(0, ID_DIGITS);
+  return digits.toString("latin1");
 }
