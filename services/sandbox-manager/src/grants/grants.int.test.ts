@@ -221,7 +221,12 @@ test("a transfer moves the live hand: the other session has it by name, ends it,
   const { token } = await one.client.grant({ handId, sessionId: a, toSessionId: b, rights: ["execute"] });
   const { hand } = await two.client.transferHand({ handId, sessionId: a, toSessionId: b });
   expect(hand).toMatchObject({ id: handId, sessionId: b, name: "default", state: HandState.READY });
-  await two.client.transferHand({ handId, sessionId: a, toSessionId: b }); // once more is fine
+  const c = await newSession();
+  const { token: anew } = await two.client.grant({ handId, sessionId: b, toSessionId: c, rights: ["execute"] });
+  await two.client.transferHand({ handId, sessionId: a, toSessionId: b }); // once more is fine, and ends nothing of B's
+  expect((await run(one.client, handId, { sessionId: c, grantToken: anew }, "cat /workspace/file")).content).toBe(
+    "kept\n",
+  );
   const { hand: found, reused } = await two.client.provision({ sessionId: b, epoch: 1n });
   expect([found?.id, reused]).toEqual([handId, true]);
   expect((await run(two.client, handId, { sessionId: b }, "pwd; cat /workspace/file")).content).toBe("/tmp\nkept\n");
@@ -236,7 +241,7 @@ test("a transfer moves the live hand: the other session has it by name, ends it,
   });
   const types = async (sessionId: string) => (await handEvents(sessionId)).map(({ type }) => type);
   expect(await types(a)).toEqual(["hand.granted", "hand.revoked", "hand.released"]);
-  expect(await types(b)).toEqual(["hand.granted", "hand.revoked", "hand.provisioned"]);
+  expect(await types(b)).toEqual(["hand.granted", "hand.revoked", "hand.provisioned", "hand.granted"]);
   // The end of A does not touch it, the end of B does.
   await two.client.release({ sessionId: a, reason: "session_end" });
   expect((await run(one.client, handId, { sessionId: b }, "echo alive")).content).toBe("alive\n");

@@ -38,11 +38,20 @@ export async function moveHand(manager: Manager, held: HeldHand, target: Target)
   throw AppError.unavailable("HAND_RECORD_BUSY", `the record of hand ${handId} changes too often`);
 }
 
-/** The grants of a moved hand were its former session's to give: they end with the move, and what runs under them. */
-export async function endAllGrants(manager: Manager, held: HeldHand, from: string): Promise<void> {
+/**
+ * The grants of a moved hand were its former session's to give: they end with the move, and what runs under them. Those
+ * that its new session gave since stay, when the same move is asked for once more.
+ */
+export async function endFormerGrants(
+  manager: Manager,
+  held: HeldHand,
+  { sessionId, moved }: HandRecord,
+): Promise<void> {
   const { handId } = held.hand;
+  const from = moved?.fromSessionId ?? sessionId;
   const { all } = await manager.grants.read(handId);
-  for (const { grantId } of all.grants.filter(({ parentId, revokedAtMs }) => parentId === "" && revokedAtMs === 0)) {
+  const former = all.grants.filter((one) => one.parentId === "" && one.fromSessionId !== sessionId);
+  for (const { grantId } of former.filter(({ revokedAtMs }) => revokedAtMs === 0)) {
     const ended = await endGrant(manager, handId, grantId);
     await cutUnder(manager, held, ended);
     await tellEnded(manager, handId, from, ended);

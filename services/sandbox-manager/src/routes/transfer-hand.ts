@@ -4,7 +4,7 @@ import { AppError, type MethodHandler } from "@manyhands/kit";
 import { RecipeSchema, type SandboxService, type TransferHandRequest, toPlain } from "@manyhands/protocol";
 import { admitAsker } from "../grants/admit.ts";
 import { sessionLogOf } from "../grants/pass-hands.ts";
-import { endAllGrants, isThere, moveHand, type Target, tellMoved } from "../grants/transfer.ts";
+import { endFormerGrants, isThere, moveHand, type Target, tellMoved } from "../grants/transfer.ts";
 import { findHand } from "../hands/find-hand.ts";
 import type { HandRecord } from "../hands/hand-record.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -30,7 +30,7 @@ export function transferHand(manager: Manager): MethodHandler<typeof SandboxServ
       return hand ? { hand } : {};
     }
     const { record } = await moveHand(manager, where.held, target);
-    await endAllGrants(manager, where.held, record.moved?.fromSessionId ?? record.sessionId);
+    await endFormerGrants(manager, where.held, record);
     await tellMoved(manager, record, recipeOf(record));
     return { hand: handToWire(record) };
   };
