@@ -135,14 +135,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the user's no is taken for a yes",
     file: `${core}/evolve.ts`,
-    find: `if (event.result === "allow") return { at: "ready" };`,
-    replace: `if (event.result !== undefined) return { at: "ready" };`,
+    find: `if (event.result === "allow") return allowed(state, call);`,
+    replace: "if (event.result !== undefined) return allowed(state, call);",
   },
   {
     name: "the user is not asked",
     file: `${core}/evolve.ts`,
-    find: `if (permission === "ask") return { at: "waiting", for: "confirmation" };`,
-    replace: "",
+    find: `return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);`,
+    replace: "return allowed(state, call);",
   },
   {
     name: "what the server denied is run",

@@ -24,15 +24,24 @@ const TYPES = [
 
 type Session = { readonly workspaceId: string; readonly sessionId: string };
 
-/** Answers what the item's former worker left open and says so to the queue; tells how many tool uses that were. */
-export async function settleWork(deps: Pick<Deps, "sessions" | "work">, call: Call, item: WorkItem): Promise<number> {
+/**
+ * Answers what the item's former worker left open and says so to the queue; tells how many tool uses that were. `head`
+ * is where the log ended when a worker said itself that it lets go: it was shown nothing from there on. Without it the
+ * time of its loss has to do.
+ */
+export async function settleWork(
+  deps: Pick<Deps, "sessions" | "work">,
+  call: Call,
+  item: WorkItem,
+  head?: number,
+): Promise<number> {
   const { workspaceId, sessionId } = item;
   let answered = 0;
   try {
     const open = await openToolUses(deps.sessions, { workspaceId, sessionId }, call);
     const { unsettledUntil: until } = item;
     const lastMs = until === undefined ? Number.POSITIVE_INFINITY : timestampMs(until) + CLOCK_SKEW_MS;
-    const shown = open.filter(({ at }) => at <= lastMs);
+    const shown = open.filter(({ at, position }) => (head === undefined ? at <= lastMs : position < head));
     const events = shown.map(({ id, name }) =>
       encodeEvent({
         id: newId("sevt"),

@@ -1,5 +1,5 @@
 /** environments.work.*: the public protocol by which self-hosted workers take sessions. The queue is sandbox-manager's. */
-import { AppError } from "@manyhands/kit";
+import { AppError, toAppError } from "@manyhands/kit";
 import { SessionStatus, type WorkItem } from "@manyhands/protocol";
 import { z } from "zod";
 import type { Deps } from "../deps.ts";
@@ -70,8 +70,9 @@ export const workRoutes = (deps: WorkDeps) => ({
     const { force } = check(stopBody, call.body ?? {}, "body");
     const { work } = call.caller;
     const asked = { ...nameOf(call), force: force === true, token: work?.token ?? "" };
+    const head = work === undefined ? undefined : await headOf(deps, call);
     const { item, offeredAgain } = await deps.work.stopWork(asked, call.rpc);
-    if (item !== undefined && work !== undefined) await goOn(deps, call, item, offeredAgain);
+    if (item !== undefined && work !== undefined) await goOn(deps, call, item, { offeredAgain, head });
     return shown(item);
   },
 
@@ -111,15 +112,34 @@ export const workRoutes = (deps: WorkDeps) => ({
 });
 
 /** The worker let go. What it left open is answered, and a session that still has something to do is offered again. */
-async function goOn(deps: WorkDeps, call: Call, item: WorkItem, offeredAgain: boolean): Promise<void> {
+async function goOn(
+  deps: WorkDeps,
+  call: Call,
+  item: WorkItem,
+  { offeredAgain, head }: { readonly offeredAgain: boolean; readonly head: number | undefined },
+): Promise<void> {
   const { workspaceId, environmentId, sessionId } = item;
-  const answered = item.unsettled ? await settleWork(deps, call, item) : 0;
+  const answered = item.unsettled ? await settleWork(deps, call, item, head) : 0;
   if (answered === 0) {
     if (!offeredAgain) return;
     const { session } = await deps.sessions.getSession({ workspaceId, sessionId }, call.rpc);
     if (session?.status !== SessionStatus.RUNNING) return;
   }
   await deps.work.offerWork({ workspaceId, environmentId, sessionId }, call.rpc);
+}
+
+/** Where the log of the item's session ends now; undefined when there is none any more. */
+async function headOf(deps: WorkDeps, call: Call): Promise<number | undefined> {
+  try {
+    const { item } = await deps.work.getWork(nameOf(call), call.rpc);
+    if (item === undefined) return undefined;
+    const { workspaceId, sessionId } = item;
+    const { session } = await deps.sessions.getSession({ workspaceId, sessionId }, call.rpc);
+    return session && Number(session.headPosition);
+  } catch (thrown) {
+    if (toAppError(thrown).kind === "notFound") return undefined;
+    throw thrown;
+  }
 }
 
 /** For callers who are not bound to this environment by their key: it must be one of their workspace. */
