@@ -52,7 +52,11 @@ async function flipOnce(random: () => number, end: NodeJS.Signals): Promise<Verd
       await Promise.all(stores.map((store) => store.kill9()));
       await nats.stop(end); // an orderly end writes its state beside the blocks, a kill leaves only the blocks
       flipBytes(streamFolder(nats.dir), random);
-      await nats.restart();
+      try {
+        await nats.restart();
+      } catch (error) {
+        return refusedWhole(ledger, "parked", `nats-server does not start: ${String(error).slice(0, 300)}`);
+      }
       return await judgeStart(stores[0], ledger);
     } finally {
       await stopStores(stores);
@@ -83,7 +87,15 @@ async function damagedReplica(
         if (victim === undefined) throw new Error("no node to damage");
         await victim.kill9();
         damage(streamFolder(victim.dir), random);
-        await victim.restart();
+        try {
+          await victim.restart();
+        } catch (error) {
+          // A server that hangs on its damaged store says so by not coming up; an operator takes the store away.
+          options.progress(`${name}: the damaged server does not start: ${String(error).slice(0, 300)}`);
+          await victim.kill9();
+          rmSync(streamFolder(victim.dir), { recursive: true });
+          await victim.restart();
+        }
         await allCurrent(nats);
         await makeLeader(nats, victim);
         verdicts.push(await judgeSessions(address, ledger.acknowledged));
@@ -103,14 +115,17 @@ async function judgeStart(store: StoreProcess | undefined, ledger: Ledger): Prom
   try {
     await store?.start();
   } catch (error) {
-    const sessionIds = new Set(ledger.acknowledged.map((one) => one.sessionId));
     const alarmed = String(error).includes("LOG_DAMAGED");
-    const verdict = alarmed ? "parked" : "silent";
-    const problems = [`${verdict}: session-store does not start: ${String(error).slice(-300)}`];
-    const counts = { whole: 0, parked: 0, silent: 0, [verdict]: sessionIds.size };
-    return { sessions: sessionIds.size, ...counts, problems };
+    const words = `session-store does not start: ${String(error).slice(-300)}`;
+    return refusedWhole(ledger, alarmed ? "parked" : "silent", words);
   }
   return judgeSessions(store?.address ?? "", ledger.acknowledged);
+}
+
+function refusedWhole(ledger: Ledger, verdict: "parked" | "silent", words: string): Verdict {
+  const sessions = new Set(ledger.acknowledged.map((one) => one.sessionId)).size;
+  const counts = { whole: 0, parked: 0, silent: 0, [verdict]: sessions };
+  return { sessions, ...counts, problems: [`${verdict}: ${words}`] };
 }
 
 async function load(address: string, random: () => number, label = "w"): Promise<Ledger> {
