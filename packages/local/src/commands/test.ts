@@ -51,22 +51,34 @@ function readOptions(args: readonly string[]): TestOptions {
 
 async function run(options: TestOptions, mayInstall: boolean): Promise<number> {
   const nats = await ensureNatsServer(progress);
-  const needsHands = options.only.some((part) => part === "int" || part === "e2e");
-  if (needsHands) await bubblewrapForTests(mayInstall, progress);
-  const docker = needsHands ? await engineForTests(mayInstall, progress) : undefined;
+  const engine = options.only.some(needsHands) ? await engineFor(mayInstall) : undefined;
   // A stop signal must not leave behind the daemon this run started.
   onStopSignal((signal) => {
     progress(`${signal}: stopping`);
-    void Promise.resolve(docker?.stop()).finally(() => process.exit(130));
+    void Promise.resolve(engine?.stop()).finally(() => process.exit(130));
   });
   try {
-    const env = { NATS_SERVER_BIN: nats.path, ...(docker === undefined ? {} : await handEnv(docker)) };
-    const counts = await runParts(options, env);
+    // On a new machine the image takes a minute, in which the parts that need no hands run.
+    const hands = engine && handEnv(engine);
+    hands?.catch(() => undefined); // told by the part that waits for it
+    const counts = await runParts(options, async (part) => ({
+      NATS_SERVER_BIN: nats.path,
+      ...(needsHands(part) ? await hands : {}),
+    }));
     process.stdout.write(summary(counts));
     return counts.failed === 0 ? 0 : 1;
   } finally {
-    await docker?.stop();
+    await engine?.stop();
   }
+}
+
+function needsHands(part: Part): boolean {
+  return part === "int" || part === "e2e";
+}
+
+async function engineFor(mayInstall: boolean): Promise<EngineForTests> {
+  await bubblewrapForTests(mayInstall, progress);
+  return engineForTests(mayInstall, progress);
 }
 
 /** What tests of Docker hands find ready: never built inside a test's own time limit. */
@@ -81,10 +93,11 @@ async function handEnv({ engine }: EngineForTests): Promise<NodeJS.ProcessEnv> {
   };
 }
 
-async function runParts(options: TestOptions, env: NodeJS.ProcessEnv): Promise<Counts> {
+async function runParts(options: TestOptions, envOf: (part: Part) => Promise<NodeJS.ProcessEnv>): Promise<Counts> {
   let counts = noCounts;
   mkdirSync(checkoutPaths.run, { recursive: true });
   for (const part of options.only) {
+    const env = await envOf(part);
     progress(part === "checks" ? "checks" : `tests: ${part}`);
     const result =
       part === "checks"
