@@ -8,6 +8,7 @@ import { ensureAgentVolume } from "./agent-volume.ts";
 import { policyDrift } from "./assert-policy.ts";
 import { plainStream } from "./attach-stream.ts";
 import { checkoutPlan, containerName, containerSpec, LABEL } from "./container-spec.ts";
+import { engineError, startContainer, statusOf, withNewContainer } from "./engine.ts";
 import { writeGitConfig } from "./git-config.ts";
 import { mountRepositories, sweepOverlays, unmountRepositories } from "./mounted-repositories.ts";
 import { createOverlaySlots } from "./overlay-slots.ts";
@@ -18,6 +19,8 @@ import { chooseRuntime } from "./runtime.ts";
 const MS_PER_SECOND = 1000;
 /** How long the agent of a container that is being started may take to answer. */
 const START_MS = 60_000;
+/** How many containers a hand is tried in when the engine does not start the one it made. */
+const MAX_CONTAINERS = 2;
 
 /** How the docker driver is made. */
 export type DockerDriverOptions = {
@@ -71,8 +74,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     const hijacked = await container.attach({ stream: true, hijack: true, stdin: true, stdout: true, stderr: true });
     if (!(hijacked instanceof Socket)) throw AppError.internal(new TypeError("the engine gave no socket to attach by"));
     const stream = plainStream(hijacked, (text) => handLogger.warn({ text }, "the hand's agent said"));
+    let begun: Promise<void> | undefined;
     try {
-      const begun = begin?.();
+      begun = begin?.();
       const dialHere: (() => Promise<Socket>) | undefined = dial && (() => dial(sessionId, handId));
       const hand = createAgentHand({
         handId,
@@ -88,6 +92,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       return await (begun ? Promise.race([hand, begun.then(() => hand)]) : hand);
     } catch (error) {
       stream.destroy();
+      await begun; // the engine ends the stream of a container that it did not start: that is the reason to tell
       throw error;
     }
   };
@@ -106,9 +111,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     async open(container, sessionId) {
       const hand = await attachTo(
         { handId: container.id, sessionId, attachEpoch: 1 },
-        async () => {
-          await container.start();
-        },
+        () => startContainer(container),
         container,
       );
       await writeGitConfig(hand);
@@ -123,7 +126,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     if (!plan.packages) return base;
     return withPackages(base, plan.packages).catch((error: unknown) => {
       if (statusOf(error) === 404) throw noImage(base);
-      throw error instanceof AppError ? error : engineError(error);
+      throw engineError(error);
     });
   };
 
@@ -141,6 +144,42 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     await docker.getContainer(containerName(handId)).unpause().catch(unlessAlready);
   };
 
+  const provisionOnce = async (plan: HandPlan): Promise<Hand> => {
+    const image = await imageOf(plan);
+    const { mounts, problems } = await mountRepositories(mounting, plan);
+    const asked = containerSpec(plan, image, await agentVolume(), place, mounts, runtime);
+    const spec = { ...asked, Labels: { ...asked.Labels, [LABEL.maker]: instance } };
+    const container = docker.getContainer(containerName(plan.handId));
+    try {
+      await docker.createContainer(spec);
+    } catch (error) {
+      // Created by an earlier attempt whose answer was lost: it carries our id and is checked like a new one.
+      if (statusOf(error) === 404) throw noImage(image);
+      if (statusOf(error) !== 409) throw engineError(error);
+    }
+    try {
+      const inspected = container.inspect(); // while it is attached to; it starts only when it is as asked
+      inspected.catch(() => undefined);
+      let begun: Promise<void> | undefined;
+      const hand = await attachTo(plan, () => {
+        begun = inspected.then(async (made) => {
+          assertPolicy(spec, made);
+          await startContainer(container);
+        });
+        return begun;
+      });
+      await Promise.all([begun, writeGitConfig(hand)]);
+      return { ...hand, problems };
+    } catch (error) {
+      volume = undefined; // should the volume have been pruned, the next attempt fills a new one
+      checkouts.forget();
+      await destroy(plan.handId).catch((e: unknown) =>
+        logger.warn({ err: e, hand: plan.handId }, "a failed hand is left behind"),
+      );
+      throw error;
+    }
+  };
+
   return {
     name: "docker",
     notIsolated: runtime.notIsolated,
@@ -148,39 +187,12 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     mounts: true,
     hasImages: true,
     place,
+    /** Nothing has run in a hand that was not answered yet: it may be made from the beginning. */
     async provision(plan: HandPlan) {
-      const image = await imageOf(plan);
-      const { mounts, problems } = await mountRepositories(mounting, plan);
-      const asked = containerSpec(plan, image, await agentVolume(), place, mounts, runtime);
-      const spec = { ...asked, Labels: { ...asked.Labels, [LABEL.maker]: instance } };
-      const container = docker.getContainer(containerName(plan.handId));
       try {
-        await docker.createContainer(spec);
+        return await withNewContainer(MAX_CONTAINERS, logger, () => provisionOnce(plan));
       } catch (error) {
-        // Created by an earlier attempt whose answer was lost: it carries our id and is checked like a new one.
-        if (statusOf(error) === 404) throw noImage(image);
-        if (statusOf(error) !== 409) throw engineError(error);
-      }
-      try {
-        const inspected = container.inspect(); // while it is attached to; it starts only when it is as asked
-        inspected.catch(() => undefined);
-        let begun: Promise<void> | undefined;
-        const hand = await attachTo(plan, () => {
-          begun = inspected.then(async (made) => {
-            assertPolicy(spec, made);
-            await container.start();
-          });
-          return begun;
-        });
-        await Promise.all([begun, writeGitConfig(hand)]);
-        return { ...hand, problems };
-      } catch (error) {
-        volume = undefined; // should the volume have been pruned, the next attempt fills a new one
-        checkouts.forget();
-        await destroy(plan.handId).catch((e: unknown) =>
-          logger.warn({ err: e, hand: plan.handId }, "a failed hand is left behind"),
-        );
-        throw error instanceof AppError ? error : engineError(error);
+        throw engineError(error);
       }
     },
     async adopt(handId, attachEpoch) {
@@ -264,16 +276,6 @@ function unlessAlready(error: unknown): void {
 
 function noImage(image: string): AppError {
   return AppError.invalid([{ field: "recipe.image", description: `the engine has no image ${image}` }]);
-}
-
-function engineError(error: unknown): AppError {
-  const text = error instanceof Error ? error.message : String(error);
-  return AppError.unavailable("ENGINE_FAILED", `the Docker Engine: ${text}`, error);
-}
-
-function statusOf(error: unknown): number | undefined {
-  if (typeof error !== "object" || error === null || !("statusCode" in error)) return undefined;
-  return typeof error.statusCode === "number" ? error.statusCode : undefined;
 }
 
 function engineId(info: unknown): string {

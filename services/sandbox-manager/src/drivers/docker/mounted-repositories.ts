@@ -5,7 +5,8 @@ import type { RecipeProblem } from "../../recipe/recipe-repository.ts";
 import { problemOf } from "../../recipe/resolve-repositories.ts";
 import type { HandPlan, PlannedRepository } from "../driver.ts";
 import { LABEL } from "./container-spec.ts";
-import type { OverlaySlots } from "./overlay-slots.ts";
+import { engineError } from "./engine.ts";
+import type { OverlaySlots, Slot } from "./overlay-slots.ts";
 import type { createPreparedCheckouts, Prepared } from "./prepared-checkouts.ts";
 
 /** Where in a hand the checkouts lie that its overlays stand on: held here, so that the engine does not remove them. */
@@ -28,11 +29,14 @@ export type Mounting = {
   readonly logger: Logger;
 };
 
-/** Prepares what is missing and makes the volumes. A repository that cannot be had is a problem, not a failure. */
+/**
+ * Prepares what is missing and makes the volumes. A repository that cannot be had is a problem, not a failure; what the
+ * engine refuses is an AppError, and leaves nothing.
+ */
 export async function mountRepositories(mounting: Mounting, plan: HandPlan): Promise<HandMounts> {
   const { docker, slots } = mounting;
   const problems: RecipeProblem[] = [];
-  const ready: { repository: PlannedRepository; prepared: Prepared }[] = [];
+  const ready: Ready[] = [];
   await Promise.all(
     (plan.repositories ?? []).map(async (repository) => {
       try {
@@ -44,23 +48,39 @@ export async function mountRepositories(mounting: Mounting, plan: HandPlan): Pro
     }),
   );
   if (ready.length === 0) return { ...NO_MOUNTS, problems };
-  const slot = await slots.take(plan.limits.workspaceBytes, ready.length);
-  const mounts = await Promise.all(
-    ready.map(async ({ repository, prepared }, index): Promise<Docker.MountSettings[]> => {
-      const name = overlayName(slot.id, index);
-      const layers = `lowerdir=${prepared.lower},upperdir=${slot.upper(index)},workdir=${slot.work(index)}`;
-      await docker.createVolume({
-        Name: name,
-        DriverOpts: { type: "overlay", device: "overlay", o: `${layers},nosuid,nodev` },
-        Labels: { [LABEL.slot]: slot.id, [LABEL.hand]: plan.handId },
-      });
-      return [
-        { Type: "volume", Source: name, Target: repository.mountPath, VolumeOptions: NO_COPY },
-        { Type: "volume", Source: prepared.volume, Target: `${HELD}/${index}`, ReadOnly: true, VolumeOptions: NO_COPY },
-      ];
-    }),
-  );
-  return { mounts: mounts.flat(), problems };
+  try {
+    const slot = await slots.take(plan.limits.workspaceBytes, ready.length);
+    const named = ready.map((one, index) => ({ ...one, index, name: overlayName(slot.id, index) }));
+    try {
+      await Promise.all(named.map((one) => makeOverlay(docker, plan.handId, slot, one)));
+    } catch (error) {
+      for (const { name } of named) await quietly(docker.getVolume(name).remove());
+      await slots.remove(slot.id);
+      throw error;
+    }
+    return { mounts: named.flatMap(mountsOf), problems };
+  } catch (error) {
+    throw engineError(error);
+  }
+}
+
+type Overlay = Ready & { readonly index: number; readonly name: string };
+type Ready = { readonly repository: PlannedRepository; readonly prepared: Prepared };
+
+async function makeOverlay(docker: Docker, handId: string, slot: Slot, { name, index, prepared }: Overlay) {
+  const layers = `lowerdir=${prepared.lower},upperdir=${slot.upper(index)},workdir=${slot.work(index)}`;
+  await docker.createVolume({
+    Name: name,
+    DriverOpts: { type: "overlay", device: "overlay", o: `${layers},nosuid,nodev` },
+    Labels: { [LABEL.slot]: slot.id, [LABEL.hand]: handId },
+  });
+}
+
+function mountsOf({ name, index, repository, prepared }: Overlay): Docker.MountSettings[] {
+  return [
+    { Type: "volume", Source: name, Target: repository.mountPath, VolumeOptions: NO_COPY },
+    { Type: "volume", Source: prepared.volume, Target: `${HELD}/${index}`, ReadOnly: true, VolumeOptions: NO_COPY },
+  ];
 }
 
 /** The engine shall not fill a volume from what the image has at its place. */
@@ -98,14 +118,16 @@ async function removeOverlays(
       left.add(slotId);
       continue;
     }
-    await docker
-      .getVolume(volume.Name)
-      .remove()
-      .catch(() => undefined); // gone already
+    await quietly(docker.getVolume(volume.Name).remove());
     gone.add(slotId);
   }
   for (const slotId of gone) await slots.remove(slotId);
   return left;
+}
+
+/** Gone already. */
+async function quietly(work: Promise<unknown>): Promise<void> {
+  await work.catch(() => undefined);
 }
 
 function ageMs(volume: object): number {

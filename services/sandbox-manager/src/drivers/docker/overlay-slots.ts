@@ -9,6 +9,7 @@ import { type Logger, newId, systemClock } from "@manyhands/kit";
 import type Docker from "dockerode";
 import tar from "tar-stream";
 import { LABEL, TOOL_UID } from "./container-spec.ts";
+import { startContainer, withNewContainer } from "./engine.ts";
 
 /** The hand that took the last one has the engine for itself first. */
 const SPARE_PAUSE_MS = 1000;
@@ -16,6 +17,7 @@ const SPARE_MAX_AGE_MS = 15 * 60_000;
 /** A keeper older than this that no overlay names was left by a crash. */
 const ORPHAN_MS = 60 * 60_000;
 const SPARE_FOLDERS = 4;
+const MAX_KEEPERS = 3;
 const KEEPER_BYTES = 16 * 1024 * 1024;
 const FOLDER_MODE = 0o755;
 /** One inode for so many bytes, as a usual disk has. */
@@ -51,7 +53,10 @@ export function createOverlaySlots(docker: Docker, image: string, place: string,
     await quietly(docker.getVolume(slotId).remove());
   };
 
-  const make = async (sizeBytes: number, folders: number): Promise<Slot> => {
+  const make = (sizeBytes: number, folders: number) =>
+    withNewContainer(MAX_KEEPERS, logger, () => makeOne(sizeBytes, folders));
+
+  const makeOne = async (sizeBytes: number, folders: number): Promise<Slot> => {
     const id = newId("slot");
     const options = `size=${sizeBytes},nr_inodes=${Math.ceil(sizeBytes / BYTES_PER_INODE)},mode=0700,nosuid,nodev`;
     await docker.createVolume({
@@ -61,7 +66,7 @@ export function createOverlaySlots(docker: Docker, image: string, place: string,
     });
     try {
       const keeper = await docker.createContainer(keeperSpec(id, image, place));
-      await keeper.start();
+      await startContainer(keeper);
       await keeper.putArchive(await folderArchive(folders), { path: MOUNT });
       const { Mountpoint: root } = await docker.getVolume(id).inspect();
       return { id, upper: (index) => `${root}/u${index}`, work: (index) => `${root}/w${index}` };

@@ -8,10 +8,12 @@ import { AppError, type Logger, systemClock } from "@manyhands/kit";
 import type Docker from "dockerode";
 import { packageScript } from "../../recipe/package-script.ts";
 import type { Packages } from "../driver.ts";
+import { startContainer, statusOf, withNewContainer } from "./engine.ts";
 import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
 
 const BUILD_MS = 15 * 60_000;
 const WAIT_MS = 500;
+const MAX_CONTAINERS = 3;
 const KEY_DIGITS = 24;
 const MEMORY_BYTES = 2 * 1024 ** 3;
 const MAX_WORDS = 800;
@@ -46,11 +48,12 @@ async function ensure(options: PackageImageOptions, name: string, base: string, 
   const until = systemClock.nowMs() + BUILD_MS;
   const container = name.replace("/", "-").replace(":", "-");
   while (!(await isThere(docker, name))) {
-    const mine = await create(options, container, base, packages);
-    if (mine) {
-      await build(options, mine, name);
-      return name;
-    }
+    const isMine = await withNewContainer(MAX_CONTAINERS, options.logger, async () => {
+      const mine = await create(options, container, base, packages);
+      if (mine) await build(options, mine, name);
+      return mine !== undefined;
+    });
+    if (isMine) return name;
     if (systemClock.nowMs() > until) await remove(docker.getContainer(container)); // whoever made it is dead
     await systemClock.sleep(WAIT_MS); // another manager is at it
   }
@@ -85,8 +88,7 @@ async function create(
       },
     });
   } catch (error) {
-    if (typeof error === "object" && error !== null && "statusCode" in error && error.statusCode === 409)
-      return undefined;
+    if (statusOf(error) === 409) return undefined;
     throw error;
   }
 }
@@ -94,7 +96,7 @@ async function create(
 async function build({ logger }: PackageImageOptions, container: Docker.Container, name: string): Promise<void> {
   const timer = setTimeout(() => void container.kill().catch(() => undefined), BUILD_MS);
   try {
-    await container.start();
+    await startContainer(container);
     const { StatusCode: code }: { StatusCode: number } = await container.wait();
     if (code !== 0) throw failed(code, await lastWords(container));
     const [repo, tag] = name.split(":");

@@ -12,12 +12,14 @@ import tar from "tar-stream";
 import { RepositoryError } from "../../recipe/read-refs.ts";
 import type { Hand, OperationAction } from "../driver.ts";
 import { LABEL, TOOL_UID } from "./container-spec.ts";
+import { statusOf, withNewContainer } from "./engine.ts";
 
 const CLONE_MS = 10 * 60_000;
 const WAIT_MS = 500;
 const MAX_CHECKOUT_KIB = 4 * 1024 * 1024;
 /** Beyond these the ones made first go, unless a hand uses them: the engine refuses to remove those. */
 const MAX_CHECKOUTS = 64;
+const MAX_CONTAINERS = 3;
 const KEY_DIGITS = 24;
 const FOLDER_MODE = 0o755;
 /** Where a checkout's volume lies while it is made, and how it is laid out. */
@@ -39,7 +41,7 @@ export type CheckoutWorker = {
   createContainer(name: string, volume: string): Promise<Docker.Container>;
   /** A container with the volume that is never started: to look into it. */
   createHelper(volume: string): Promise<Docker.Container>;
-  /** Starts it and speaks to its agent; its connections are the session's. */
+  /** Starts it (`startContainer`) and speaks to its agent; its connections are the session's. */
   open(container: Docker.Container, sessionId: string): Promise<Hand>;
 };
 
@@ -72,7 +74,8 @@ async function prepare(
   const name = volume.replace("checkout", "prepare");
   await docker.createVolume({ Name: volume, Labels: { [LABEL.checkout]: checkout.commit } });
   while (!(await isReady(worker, volume))) {
-    if (await make(worker, { name, volume, checkout, sessionId })) break;
+    const making = { name, volume, checkout, sessionId };
+    if (await withNewContainer(MAX_CONTAINERS, worker.logger, () => make(worker, making))) break;
     if (systemClock.nowMs() > until) await removeStale(docker, name);
     await systemClock.sleep(WAIT_MS); // another manager is at it
   }
@@ -224,9 +227,4 @@ async function prune({ docker, logger }: CheckoutWorker): Promise<void> {
 
 function createdAt(volume: object): string {
   return "CreatedAt" in volume && typeof volume.CreatedAt === "string" ? volume.CreatedAt : "";
-}
-
-function statusOf(error: unknown): number | undefined {
-  if (typeof error !== "object" || error === null || !("statusCode" in error)) return undefined;
-  return typeof error.statusCode === "number" ? error.statusCode : undefined;
 }
