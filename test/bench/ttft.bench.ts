@@ -1,19 +1,20 @@
 /**
- * Platform-added time to first token: from the moment a client sends POST …/events to the arrival of the model request
- * at the model server, through every real hop (gateway, session-store, NATS, harness, vault-proxy). The client's own
- * HTTP hop is inside the figure. `warm`: the brain has just driven this session. `cold`: a brain that has never seen the
+ * Platform-added time to first token: from the moment the bytes of a POST …/events are given to the socket to the arrival
+ * of the whole model request at the model server, through every real hop (gateway, session-store, NATS, harness,
+ * vault-proxy). The connection to the gateway is open already; the client's library is outside the figure. `warm`: the brain has just driven this session. `cold`: a brain that has never seen the
  * session, with 100 events of history. The floor is one acknowledged raw JetStream publish on the same server with the
  * same durability, interleaved with the measurements.
  */
+import { Agent, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import Anthropic from "@anthropic-ai/sdk";
 import { create } from "@bufbuild/protobuf";
 import type { NewEvent } from "@manyhands/core";
-import { createDemoModel } from "@manyhands/demo-model";
 import { createRpcClient } from "@manyhands/kit";
 import { type BenchReport, type Platform, startPlatform } from "@manyhands/local";
 import { EmitEventsRequestSchema, encodeEvent, SessionService } from "@manyhands/protocol";
 import { connectFloor, type Floor } from "./support/floor.ts";
+import { type ModelThread, sharedNowMs, startModelThread } from "./support/model-thread.ts";
 import { median, percentile } from "./support/statistics.ts";
 
 const perRound = 20;
@@ -23,7 +24,7 @@ const pollMs = 5;
 
 interface Rig {
   platform: Platform;
-  arrivals: Arrivals;
+  model: ModelThread;
   client: Anthropic;
   floor: Floor;
   agentId: string;
@@ -32,8 +33,7 @@ interface Rig {
 
 /** Runs the benchmark. */
 export default async function ttft({ rounds }: { rounds: number }): Promise<BenchReport> {
-  const arrivals = new Arrivals();
-  const model = await createDemoModel({ listen: "127.0.0.1:0", onRequest: () => arrivals.arrived() });
+  const model = await startModelThread();
   const platform = await startPlatform({ handDriver: "virtual", model: { url: model.url, key: "bench" } });
   const floor = await connectFloor(platform.devJson.nats_url);
   const client = new Anthropic({
@@ -44,7 +44,7 @@ export default async function ttft({ rounds }: { rounds: number }): Promise<Benc
   try {
     const agent = await client.beta.agents.create({ name: "bench", model: "claude-sonnet-5-5" });
     const environment = await client.beta.environments.create({ name: "bench", config: { type: "cloud" } });
-    const rig = { platform, arrivals, client, floor, agentId: agent.id, environmentId: environment.id };
+    const rig = { platform, model, client, floor, agentId: agent.id, environmentId: environment.id };
     const results = { warm: [] as number[], cold: [] as number[], floor: [] as number[] };
     for (let round = 0; round < rounds; round++) {
       await measureWarm(rig, results.warm, results.floor);
@@ -85,36 +85,38 @@ async function measureCold(rig: Rig, ours: number[], floor: number[]): Promise<v
   }
 }
 
-/** Milliseconds from sending the POST to the model request's arrival at the model server. */
+/** Milliseconds from giving the POST's bytes to the socket to the model request's arrival at the model server. */
 async function addedTime(rig: Rig, sessionId: string): Promise<number> {
-  const next = rig.arrivals.next();
-  const sent = performance.now();
-  const answered = rig.client.beta.sessions.events.send(sessionId, {
-    events: [{ type: "user.message", content: [{ type: "text", text: "hello" }] }],
-  });
-  const arrivedAt = await next;
+  const next = rig.model.next(arrivalMs);
+  const { sentMs, answered } = post(rig, sessionId);
+  const arrivedMs = await next;
   await answered;
-  return arrivedAt - sent;
+  return arrivedMs - sentMs;
 }
 
-/** Hands out the time of the next model request; nobody polls for it, because the machine has two cores. */
-class Arrivals {
-  private waiting: ((atMs: number) => void) | undefined;
+const agent = new Agent({ keepAlive: true });
+const message = JSON.stringify({ events: [{ type: "user.message", content: [{ type: "text", text: "hello" }] }] });
 
-  arrived(): undefined {
-    this.waiting?.(performance.now());
-    this.waiting = undefined;
-  }
-
-  next(): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`no model request within ${arrivalMs} ms`)), arrivalMs);
-      this.waiting = (atMs) => {
-        clearTimeout(late);
-        resolve(atMs);
-      };
+function post(rig: Rig, sessionId: string): { sentMs: number; answered: Promise<void> } {
+  const { gateway_url, api_key } = rig.platform.devJson;
+  const headers = {
+    authorization: `Bearer ${api_key}`,
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(message),
+  };
+  const url = `${gateway_url}/v1/sessions/${sessionId}/events`;
+  const { promise: answered, resolve, reject } = Promise.withResolvers<void>();
+  const outgoing = request(url, { method: "POST", agent, headers }, (answer) => {
+    answer.resume();
+    answer.once("end", () => {
+      if (answer.statusCode === 200) resolve();
+      else reject(new Error(`sending an event was answered with ${answer.statusCode}`));
     });
-  }
+  });
+  outgoing.once("error", reject);
+  const sentMs = sharedNowMs();
+  outgoing.end(message);
+  return { sentMs, answered };
 }
 
 async function idle(rig: Rig, sessionId: string): Promise<void> {

@@ -44,3 +44,34 @@ it("delivers each wake once when every message follows at once on the idle befor
     await platform.stop();
   }
 });
+
+it("answers each message once when two brains share the wakes and the messages come at once", async () => {
+  const platform = await startPlatform({ handDriver: "virtual", harness: 2 });
+  try {
+    const client = new Anthropic({ baseURL: platform.devJson.gateway_url, apiKey: platform.devJson.api_key });
+    const agent = await client.beta.agents.create({ name: "wakes", model: "claude-sonnet-5-5" });
+    const environment = await client.beta.environments.create({ name: "wakes", config: { type: "cloud" } });
+    const talk = async () => {
+      const session = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id });
+      const send = () =>
+        client.beta.sessions.events.send(session.id, {
+          events: [{ type: "user.message", content: [{ type: "text", text: "hello" }] }],
+        });
+      const stream = await client.beta.sessions.events.stream(session.id);
+      await send();
+      const seen = { answers: 0, idles: 0 };
+      for await (const event of stream) {
+        if (event.type === "agent.message") seen.answers += 1;
+        if (event.type !== "session.status_idle") continue;
+        seen.idles += 1;
+        if (seen.idles === turns) return seen;
+        await send();
+      }
+      return seen;
+    };
+    const talks = await Promise.all([talk(), talk(), talk()]);
+    expect(talks).toEqual(Array.from({ length: 3 }, () => ({ answers: turns, idles: turns })));
+  } finally {
+    await platform.stop();
+  }
+});

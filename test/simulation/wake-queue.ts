@@ -1,5 +1,6 @@
 /** The wake queue: one pending wake per session, held by beats, delivered again when its holder stops beating. */
 import type { Wake, WakeConsumer, WakeConsumerOptions } from "@manyhands/bus";
+import type { Driver } from "../../services/harness/src/loop/drive-wakes.ts";
 import type { Process } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -8,6 +9,12 @@ interface Pending {
   delivery: number;
   /** Who holds it, until when unless it beats. */
   holder?: { readonly process: Process; untilMs: number };
+}
+
+/** A brain that may take a wake which was delivered to another. */
+export interface Taker {
+  readonly process: Process;
+  readonly driver: Pick<Driver, "wants" | "take">;
 }
 
 interface Consumer {
@@ -27,10 +34,16 @@ export class WakeQueue {
   private readonly scheduler: Scheduler;
 
   private readonly onFailed: (brain: string, sessionId: string, error: unknown) => void;
+  private readonly takers: () => readonly Taker[];
 
-  constructor(scheduler: Scheduler, onFailed: (brain: string, sessionId: string, error: unknown) => void) {
+  constructor(
+    scheduler: Scheduler,
+    onFailed: (brain: string, sessionId: string, error: unknown) => void,
+    takers: () => readonly Taker[] = () => [],
+  ) {
     this.scheduler = scheduler;
     this.onFailed = onFailed;
+    this.takers = takers;
   }
 
   get isEmpty(): boolean {
@@ -78,9 +91,16 @@ export class WakeQueue {
     const { sessionId } = pending;
     const { process, options } = consumer;
     pending.delivery += 1;
+    consumer.held.add(sessionId);
+    const wake = this.hold(pending, process, options.kind);
+    process.deliver(() => void this.drive(consumer, wake));
+  }
+
+  /** The wake in the hands of a process; whoever held it before holds it no more. */
+  private hold(pending: Pending, process: Process, kind: string): Wake {
+    const { sessionId } = pending;
     const holder = { process, untilMs: this.scheduler.nowMs + ackWaitMs };
     pending.holder = holder;
-    consumer.held.add(sessionId);
     let isBeating = true;
     const isMine = () => this.pending.get(sessionId) === pending && pending.holder === holder;
     const beat = () => {
@@ -98,8 +118,8 @@ export class WakeQueue {
     };
     beat();
     expire();
-    const wake: Wake = {
-      kind: options.kind,
+    return {
+      kind,
       sessionId,
       delivery: pending.delivery,
       done: () => {
@@ -119,12 +139,28 @@ export class WakeQueue {
       abandon: () => {
         isBeating = false;
       },
+      pass: async () => {
+        const offer = () => isMine() && this.isTaken(pending, process, kind);
+        const isTaken = await process.call("wake offer", offer).catch(() => false); // a lost answer: both drive, one is fenced
+        if (isTaken) isBeating = false;
+        return isTaken;
+      },
     };
-    process.deliver(() => void this.drive(consumer, wake));
+  }
+
+  /** Offers a held wake to the other brains; the first that wants it holds it from then on. */
+  private isTaken(pending: Pending, from: Process, kind: string): boolean {
+    const wants = ({ process, driver }: Taker) =>
+      process !== from && process.isResponsive && driver.wants(pending.sessionId);
+    const taker = this.takers().find(wants);
+    if (taker === undefined) return false;
+    const wake = this.hold(pending, taker.process, kind);
+    taker.process.deliver(() => void this.drive(undefined, wake, taker));
+    return true;
   }
 
   /** As the real consumer does: what is not settled is done; what throws is given back after a pause. */
-  private async drive(consumer: Consumer, wake: Wake): Promise<void> {
+  private async drive(consumer: Consumer | undefined, wake: Wake, taker?: Taker): Promise<void> {
     let settled = false;
     const settle = async (how: () => Promise<void>) => {
       if (settled) return;
@@ -139,14 +175,19 @@ export class WakeQueue {
         settled = true;
         wake.abandon();
       },
+      pass: async () => {
+        const isTaken = !settled && (await wake.pass());
+        settled ||= isTaken;
+        return isTaken;
+      },
     };
     try {
-      await consumer.options.handle(once);
+      await (consumer === undefined ? taker?.driver.take(once) : consumer.options.handle(once));
       await once.done();
     } catch (error) {
-      this.onFailed(consumer.process.name, wake.sessionId, error);
+      this.onFailed((consumer ?? taker)?.process.name ?? "", wake.sessionId, error);
       await once.release(Math.min(maxDelayMs, 200 * wake.delivery)).catch(() => undefined);
     }
-    consumer.held.delete(wake.sessionId);
+    consumer?.held.delete(wake.sessionId);
   }
 }

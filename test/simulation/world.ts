@@ -16,6 +16,7 @@ import {
   ProvisionResponseSchema,
 } from "@manyhands/protocol";
 import { created } from "../../packages/core/src/testing/test-log.ts";
+import type { Driver } from "../../services/harness/src/loop/drive-wakes.ts";
 import { HandLedger, type Item } from "./hand-ledger.ts";
 import type { BrainPorts, startBrain } from "./loop-under-test.ts";
 import { MemoryLog } from "./memory-log.ts";
@@ -56,6 +57,7 @@ export interface RunOfSeed {
 interface Brain {
   readonly process: Process;
   readonly stop: AbortController;
+  readonly driver?: Driver;
   free(): void;
 }
 
@@ -106,10 +108,13 @@ export class World {
     this.start = start;
     this.trace = trace;
     this.log = new MemoryLog(() => this.scheduler.nowMs);
-    this.wakes = new WakeQueue(this.scheduler, (brain, sessionId, error) => {
+    const onFailed = (brain: string, sessionId: string, error: unknown) => {
       this.visited("wake given back");
       this.note(`${brain} gives ${sessionId} back: ${String(error instanceof Error ? error.stack : error)}`);
-    });
+    };
+    const takers = () =>
+      [...this.brains.values()].flatMap(({ process, driver }) => (driver ? [{ process, driver }] : []));
+    this.wakes = new WakeQueue(this.scheduler, onFailed, takers);
     this.hands = new HandLedger(this.scheduler, this.faults, {
       onRun: (hand, id, epoch) => {
         this.note(`run ${id} in ${hand.id}`);
@@ -317,8 +322,8 @@ export class World {
     this.brains.set(name, brain);
     this.note(`${name} starts`);
     this.start(this.portsOf(process, stop)).then(
-      ({ stop: free }) => {
-        if (this.brains.get(name) === brain) this.brains.set(name, { ...brain, free });
+      ({ driver, stop: free }) => {
+        if (this.brains.get(name) === brain) this.brains.set(name, { ...brain, driver, free });
         else free();
       },
       () => undefined,
@@ -503,7 +508,8 @@ export class World {
   private rescan(): void {
     for (const id of this.sessionIds) {
       const quietMs = this.scheduler.nowMs - (this.movedAt.get(id) ?? 0);
-      if (quietMs >= rescanMs && !this.wakes.has(id) && this.statusOf(id) === "running") this.wakes.publish(id);
+      const isStalled = quietMs >= rescanMs && ["running", "rescheduling"].includes(this.statusOf(id));
+      if (isStalled && !this.wakes.has(id)) this.wakes.publish(id);
     }
     this.scheduler.after(rescanMs, () => this.rescan());
   }

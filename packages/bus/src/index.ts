@@ -38,9 +38,9 @@ export { type SubjectRow, subjects, subjectTable, subjectToken } from "./subject
 export {
   consumeWakes,
   hasWakeConsumer,
-  type Wake,
   type WakeConsumer,
   type WakeConsumerOptions,
   wakeConsumerName,
 } from "./wake-consume.ts";
+export { answerOffers, type OfferTaker, type Wake } from "./wake-hold.ts";
 export { publishWake } from "./wake-publish.ts";

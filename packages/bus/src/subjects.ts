@@ -81,6 +81,18 @@ export const subjectTable: readonly SubjectRow[] = [
     stream: "MH_WAKE",
   },
   {
+    name: "wakeOffer",
+    address: "mh.offer.{session}",
+    summary:
+      "A request to the brain that drives a session already or kept it warm: take this wake, which was delivered to me. " +
+      "Its acknowledgement subject goes along; the reply is `+` or `-`, and nobody listens where there is no such brain.",
+    payload: "none",
+    headers: {},
+    parameters: session,
+    publishers: ["harness"],
+    subscribers: ["harness"],
+  },
+  {
     name: "logIds",
     address: "mh.logid.{session}.{segment}",
     summary:
@@ -222,6 +234,8 @@ export const subjects = {
     `mh.wake.${subjectToken("harness_kind", kind)}.${subjectToken("session_id", sessionId)}`,
   /** All wakes of one harness kind. */
   wakesOf: (kind: string) => `mh.wake.${subjectToken("harness_kind", kind)}.*`,
+  /** Where a wake of one session is offered to the brain that knows it. */
+  wakeOffer: (sessionId: string) => `mh.offer.${subjectToken("session_id", sessionId)}`,
   /** The ids of 128 frames of one session. */
   logIds: (sessionId: string, segment: number) =>
     `mh.logid.${subjectToken("session_id", sessionId)}.${frameToken(segment)}`,

@@ -16,22 +16,7 @@ import {
 } from "@nats-io/jetstream";
 import type { Bus } from "./bus.ts";
 import { headerNames, parseWakeSubject, subjects, subjectToken } from "./subjects.ts";
-
-/** A wake that this process holds. */
-export interface Wake {
-  readonly kind: string;
-  readonly sessionId: string;
-  /** 1 for the first delivery; more after a brain died or gave it back. */
-  readonly delivery: number;
-  /** W3C trace context of the cause. */
-  readonly traceparent?: string;
-  /** Settles it for good; resolves when the server has confirmed, so that a later wake is a new one. */
-  done(): Promise<void>;
-  /** Gives it back, to be delivered again after `delayMs` (default at once), perhaps to another process. */
-  release(delayMs?: number): Promise<void>;
-  /** Lets go without a word: another process holds it by now, and neither answer would be this one's to give. */
-  abandon(): void;
-}
+import { confirmMs, driveHeld, holdWake, type Wake } from "./wake-hold.ts";
 
 /** How wakes are taken. */
 export interface WakeConsumerOptions {
@@ -55,7 +40,6 @@ export interface WakeConsumer {
 const nanosPerMs = 1_000_000;
 const pullExpiresMs = 1000;
 const defaultAckWaitMs = 2000;
-const confirmMs = 5000;
 const noSuchConsumer = 10014;
 
 /** Makes the durable consumer if needed and starts taking wakes. Throws AppError `unavailable` when it cannot. */
@@ -160,43 +144,13 @@ function aborted(signal: AbortSignal): Promise<void> {
 
 async function drive(bus: Bus, options: WakeConsumerOptions, ackWaitMs: number, message: JsMsg): Promise<void> {
   const parsed = parseWakeSubject(message.subject);
-  if (parsed === undefined) {
+  const ticket = "reply" in message && typeof message.reply === "string" ? message.reply : "";
+  if (parsed === undefined || ticket === "") {
     message.term("not a wake subject");
     return;
   }
-  const beat = setInterval(() => message.working(), Math.floor(ackWaitMs / 3));
-  let settled = false;
-  const settle = async (how: () => Promise<void>) => {
-    if (settled) return;
-    settled = true;
-    clearInterval(beat);
-    await how();
-  };
   const delivery = message.info.deliveryCount;
   const traceparent = message.headers?.last(headerNames.traceparent);
-  const wake: Wake = {
-    ...parsed,
-    delivery,
-    ...(traceparent ? { traceparent } : {}),
-    done: () => settle(() => confirm(message)),
-    release: (delayMs = 0) => settle(async () => message.nak(delayMs)),
-    abandon: () => {
-      settled = true;
-      clearInterval(beat);
-    },
-  };
-  try {
-    await options.handle(wake);
-    await wake.done();
-  } catch (error) {
-    bus.logger.warn({ err: error, session_id: wake.sessionId, delivery }, "a wake was given back");
-    await wake.release(backoffMs(Math.min(delivery, 10), { initialMs: 200, maxMs: 10_000 })).catch(() => undefined);
-  } finally {
-    clearInterval(beat);
-  }
-}
-
-/** Acknowledges and waits for the server; unconfirmed means it may come again, which every brain bears. */
-async function confirm(message: JsMsg): Promise<void> {
-  await message.ackAck({ timeout: confirmMs });
+  const facts = { ...parsed, delivery, ...(traceparent ? { traceparent } : {}) };
+  await driveHeld(bus, holdWake(bus, { facts, ticket, ackWaitMs }), options.handle);
 }

@@ -8,12 +8,11 @@ import {
   status,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
-import { raceAbort } from "./deadline.ts";
 import { ERROR_TABLE } from "./error-table.ts";
 import type { AppError } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
-import { asServerError, failureOf, openCall, type ServerCall } from "./rpc-call.ts";
+import { asServerError, type CallScope, failureOf, openCall, type ServerCall } from "./rpc-call.ts";
 import { methodPath } from "./rpc-definition.ts";
 import type { AnyMessage, ErasedHandler } from "./rpc-handlers.ts";
 import { toGrpcStatus } from "./rpc-status.ts";
@@ -66,15 +65,22 @@ async function serveOnce(
     call,
     options,
     options.killSignal,
-    async (context) => {
-      const answer = await raceAbort(
-        Promise.resolve().then(() => run(context)),
-        context.signal,
-      );
-      reply(null, answer);
-    },
+    async (scope) => reply(null, await untilAborted(scope, run)),
     (error) => reply(asServerError(toGrpcStatus(error))),
   );
+}
+
+/** The handler's answer, or a rejection with the reason of the abort if that comes first. */
+function untilAborted(scope: CallScope, run: (context: RpcContext) => Promise<AnyMessage>): Promise<AnyMessage> {
+  const { context } = scope;
+  return new Promise((resolve, reject) => {
+    if (context.signal.aborted) {
+      reject(context.signal.reason);
+      return;
+    }
+    scope.onAbort = reject;
+    run(context).then(resolve, reject);
+  });
 }
 
 async function serveStream(
@@ -88,7 +94,7 @@ async function serveStream(
     call,
     options,
     options.stopSignal,
-    async (context) => {
+    async ({ context }) => {
       await writeAll(run(context), call, context.signal);
       call.end();
     },
@@ -101,7 +107,7 @@ async function serve(
   call: ServerCall,
   options: BindOptions,
   stopSignal: AbortSignal,
-  work: (context: RpcContext) => Promise<void>,
+  work: (scope: CallScope) => Promise<void>,
   fail: (error: AppError) => void,
 ): Promise<void> {
   const { metrics, logger } = options;
@@ -111,21 +117,24 @@ async function serve(
   let failure: AppError | undefined;
   metrics.rpcRunning.inc({ method: path });
   try {
-    await work(scope.context);
+    await work(scope);
   } catch (thrown) {
     failure = failureOf(thrown, scope.context.signal);
     if (!call.cancelled) {
       fail(failure);
     }
   } finally {
-    scope.dispose();
+    scope.dispose(method.methodKind === "unary" && !failure ? "answered" : undefined);
     metrics.rpcRunning.dec({ method: path });
   }
-  const code = status[failure ? ERROR_TABLE[failure.kind].grpc : status.OK] ?? "UNKNOWN";
   const tookMs = performance.now() - startedMs;
-  metrics.rpcServed.inc({ method: path, code });
-  metrics.rpcServedSeconds.observe({ method: path, code }, tookMs / 1000);
-  logCall(scope.context.logger, code, tookMs, call.getPeer(), failure);
+  const peer = call.getPeer();
+  setImmediate(() => {
+    const code = status[failure ? ERROR_TABLE[failure.kind].grpc : status.OK] ?? "UNKNOWN";
+    metrics.rpcServed.inc({ method: path, code });
+    metrics.rpcServedSeconds.observe({ method: path, code }, tookMs / 1000);
+    logCall(scope.context.logger, code, tookMs, peer, failure);
+  }); // the answer goes out first
 }
 
 /** One line a call: our bugs as errors with their cause, the rest as it is worth. */

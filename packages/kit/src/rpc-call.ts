@@ -13,16 +13,19 @@ export type ServerCall = {
   on(event: "cancelled", listener: () => void): unknown;
 };
 
-/** A call's context and the means to end it from outside. */
+/** A call's context, and what happens when it ends from outside. */
 export type CallScope = {
   readonly context: RpcContext;
-  /** Aborts the call's signal with this reason; only the first reason counts. */
-  abort(reason: AppError): void;
-  /** Frees the listeners; call when the handler is done. */
-  dispose(): void;
+  /** Told when the call's signal aborts. */
+  onAbort: ((reason: AppError) => void) | undefined;
+  /**
+   * Frees the listeners; call when the handler is done. After `answered` nothing aborts the signal any more: an abort of
+   * every call when its stream closes would cost more than the rest of the layer.
+   */
+  dispose(end?: "answered"): void;
 };
 
-/** Made once: grpc-js says "cancelled" of every call when its stream closes, and an error's stack costs 20 us. */
+/** Made once: an error's stack costs 20 us. */
 const CANCELLED = AppError.cancelled("the caller cancelled the call");
 
 /** Builds the context of a call; `stopSignal` is the shutdown signal that applies to this kind of call. */
@@ -31,9 +34,32 @@ export function openCall(call: ServerCall, path: string, logger: Logger, stopSig
   const requestId = cleanRequestId(metadata["x-request-id"]) ?? newId("req");
   const controller = new AbortController();
   const deadline = Number(call.getDeadline());
-  const abort = (reason: AppError) => controller.abort(reason);
+  let isAnswered = false;
+  const abort = (reason: AppError) => {
+    if (isAnswered || controller.signal.aborted) {
+      return; // grpc-js says "cancelled" of every call when its stream closes
+    }
+    controller.abort(reason);
+    scope.onAbort?.(reason);
+  };
   const onStop = () => abort(toAppError(stopSignal.reason));
 
+  const traceparent = metadata.traceparent;
+  const context: RpcContext = {
+    signal: controller.signal,
+    ...(Number.isFinite(deadline) ? { deadlineMs: deadline } : {}),
+    metadata,
+    requestId,
+    logger: logger.child({ method: path, request_id: requestId, ...(traceparent ? { traceparent } : {}) }),
+  };
+  const scope: CallScope = {
+    context,
+    onAbort: undefined,
+    dispose(end) {
+      isAnswered = end === "answered";
+      stopSignal.removeEventListener("abort", onStop);
+    },
+  };
   call.on("cancelled", () => {
     const late = Number.isFinite(deadline) && Date.now() >= deadline - 1;
     abort(late ? AppError.deadline("the caller's deadline passed") : CANCELLED);
@@ -43,15 +69,7 @@ export function openCall(call: ServerCall, path: string, logger: Logger, stopSig
   } else {
     stopSignal.addEventListener("abort", onStop, { once: true });
   }
-  const traceparent = metadata.traceparent;
-  const context: RpcContext = {
-    signal: controller.signal,
-    ...(Number.isFinite(deadline) ? { deadlineMs: deadline } : {}),
-    metadata,
-    requestId,
-    logger: logger.child({ method: path, request_id: requestId, ...(traceparent ? { traceparent } : {}) }),
-  };
-  return { context, abort, dispose: () => stopSignal.removeEventListener("abort", onStop) };
+  return scope;
 }
 
 /** What a failed call answers: the reason its signal aborted with, if it did, else what the handler threw. */

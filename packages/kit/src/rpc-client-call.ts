@@ -17,7 +17,7 @@ const CALL_ENDED = AppError.cancelled("the call has ended");
 export type ClientCall = {
   readonly metadata: Metadata;
   readonly grpcOptions: GrpcCallOptions;
-  /** Aborts when the call is over. */
+  /** Aborts when the call is over; made when asked for, since most calls have no use for it. */
   readonly ended: AbortSignal;
   /** Starts the call and ties it to the caller's signal. */
   start<C extends { cancel(): void }>(begin: () => C): C;
@@ -37,26 +37,36 @@ export function openClientCall(
 ): ClientCall {
   const path = methodPath(method);
   const startedMs = performance.now();
-  const ended = new AbortController();
   const { signal } = options;
+  let isOver = false;
+  let ended: AbortController | undefined;
   let source: { readonly error: unknown } | undefined;
   let onAbort = () => {};
 
   const finish = (code: status) => {
-    if (ended.signal.aborted) {
+    if (isOver) {
       return;
     }
-    ended.abort(CALL_ENDED);
+    isOver = true;
+    ended?.abort(CALL_ENDED);
     signal?.removeEventListener("abort", onAbort);
-    const labels = { method: path, code: status[code] ?? "UNKNOWN" };
-    caller.metrics?.rpcCalled.inc(labels);
-    caller.metrics?.rpcCalledSeconds.observe(labels, (performance.now() - startedMs) / 1000);
+    const { metrics } = caller;
+    if (metrics) {
+      const tookMs = performance.now() - startedMs;
+      setImmediate(() => count(metrics, path, code, tookMs)); // whoever waits for the answer goes first
+    }
   };
 
   return {
     metadata: toMetadata(options),
     grpcOptions: deadlineOf(options.deadlineMs ?? caller.defaultDeadlineMs, method),
-    ended: ended.signal,
+    get ended() {
+      ended ??= new AbortController();
+      if (isOver) {
+        ended.abort(CALL_ENDED);
+      }
+      return ended.signal;
+    },
     finish,
     start(begin) {
       if (signal?.aborted) {
@@ -76,6 +86,12 @@ export function openClientCall(
       return error;
     },
   };
+}
+
+function count(metrics: Metrics, path: string, code: status, tookMs: number): void {
+  const labels = { method: path, code: status[code] ?? "UNKNOWN" };
+  metrics.rpcCalled.inc(labels);
+  metrics.rpcCalledSeconds.observe(labels, tookMs / 1000);
 }
 
 function failure(thrown: unknown, signal: AbortSignal | undefined, path: string): AppError {

@@ -38,6 +38,8 @@ export function createRpcClient<S extends DescService>(service: S, options: RpcC
     "grpc.dns_min_time_between_resolutions_ms": 1000,
     "grpc.enable_http_proxy": 0,
     "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_channelz": 0,
+    "grpc.enable_retries": (options.retryReads ?? []).length > 0 ? 1 : 0,
   });
   const { defaultDeadlineMs, metrics } = options;
   const caller: Caller = { client, defaultDeadlineMs, metrics };

@@ -57,6 +57,7 @@ export async function createRpcServer(options: RpcServerOptions): Promise<RpcSer
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.max_connection_age_ms": options.maxConnectionAgeMs ?? 300_000,
     "grpc.max_connection_age_grace_ms": 3_600_000,
+    "grpc.enable_channelz": 0,
   });
   const health = createHealth(
     services.map(({ service }) => service.typeName),

@@ -1,4 +1,12 @@
-import { type Bus, connectBus, consumeWakes, publishDelta, publishWake, subscribeTail } from "@manyhands/bus";
+import {
+  answerOffers,
+  type Bus,
+  connectBus,
+  consumeWakes,
+  publishDelta,
+  publishWake,
+  subscribeTail,
+} from "@manyhands/bus";
 import type { Limits } from "@manyhands/core";
 import { systemClock as clock, createRpcClient, newId, type RpcClient, type Shell } from "@manyhands/kit";
 import { Audience, SandboxService, SessionService, VaultService } from "@manyhands/protocol";
@@ -66,7 +74,15 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const pass = createPass(config.fault);
   const log = createSessionLog({
     sessions,
-    subscribeTail: (sessionId, onFrame) => subscribeTail(bus, sessionId, onFrame),
+    async subscribeTail(sessionId, onFrame) {
+      const { wants, take } = driver;
+      const stopAnswering = answerOffers(bus, sessionId, { ackWaitMs, wants, take });
+      const stopListening = await subscribeTail(bus, sessionId, onFrame);
+      return () => {
+        stopAnswering();
+        stopListening();
+      };
+    },
     clock,
     newId,
   });

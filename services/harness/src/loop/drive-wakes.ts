@@ -4,11 +4,12 @@
  * arrived in between is left lying.
  */
 import type { Wake, WakeConsumer, WakeConsumerOptions } from "@manyhands/bus";
-import { type Clock, type Lifecycle, type Logger, toAppError } from "@manyhands/kit";
+import { AppError, type Clock, type Lifecycle, type Logger, toAppError } from "@manyhands/kit";
 import type { Pass } from "../fault-points.ts";
 import type { Harness } from "../harness-kinds.ts";
 import type { Model } from "../model/model.ts";
 import { Runner, type RunnerPorts } from "./runner.ts";
+import { judgeNews } from "./warm-news.ts";
 import type { WarmSessions } from "./warm-sessions.ts";
 
 /** The wake queue as the driver sees it. */
@@ -41,6 +42,10 @@ export interface Driver {
   inWork(): number;
   /** Starts taking wakes of a harness kind; ends with the lifecycle. */
   start(harness: Harness): Promise<void>;
+  /** Whether a wake that was delivered to another brain shall be this one's: it drives the session, or kept it warm. */
+  wants(sessionId: string): boolean;
+  /** Drives the session of a wake, or lets a drive that began without it hold it; settles it. */
+  take(wake: Wake): Promise<void>;
 }
 
 /** Part of the drain time in which answers on their way may still come in. */
@@ -48,85 +53,152 @@ const patience = 0.7;
 
 /** A driver; a stop of the lifecycle hands every session back at its next event boundary. */
 export function createDriver(ports: DriverPorts): Driver {
-  const driven: Driven = new Map();
+  const { lifecycle, warm } = ports;
+  const drives: Drives = { bySession: new Map(), harnesses: new Map() };
+  const { bySession } = drives;
   const drainAll = (isUrgent: boolean) => {
-    for (const { runner } of driven.values()) runner.drain(isUrgent);
+    for (const { runner } of bySession.values()) runner.drain(isUrgent);
   };
-  ports.lifecycle.signal.addEventListener("abort", () => {
+  lifecycle.signal.addEventListener("abort", () => {
     drainAll(false);
-    void ports.clock.sleep(ports.lifecycle.drainMs * patience).then(() => drainAll(true));
+    void ports.clock.sleep(lifecycle.drainMs * patience).then(() => drainAll(true));
   });
   return {
-    inWork: () => driven.size,
+    inWork: () => bySession.size,
     async start(harness) {
+      drives.harnesses.set(harness.kind, harness);
       const consumer = await ports.wakes.consume({
         kind: harness.kind,
         concurrency: ports.concurrency,
         ackWaitMs: ports.ackWaitMs,
-        handle: (wake) => handle(ports, driven, harness, wake),
+        handle: (wake) => handle(ports, drives, wake),
       });
-      const { drainMs } = ports.lifecycle;
-      ports.lifecycle.onStop(`wakes of ${harness.kind}`, () => consumer.stop(), {
-        phase: "accept",
-        deadlineMs: drainMs,
-      });
+      const stop = async () => {
+        await consumer.stop();
+        await Promise.all([...bySession.values()].map((drive) => drive.ended)); // those that began without a wake
+      };
+      lifecycle.onStop(`wakes of ${harness.kind}`, stop, { phase: "accept", deadlineMs: lifecycle.drainMs });
     },
+    wants(sessionId) {
+      if (lifecycle.signal.aborted) return false;
+      const drive = bySession.get(sessionId);
+      if (drive !== undefined) return drive.wake === undefined || drive.isSettled;
+      return warm.peek(sessionId) !== undefined && bySession.size < ports.concurrency;
+    },
+    take: (wake) => handle(ports, drives, wake),
   };
 }
 
 /** A session that this process drives. */
 interface Drive {
   readonly runner: Runner;
-  /** True once its wake is acknowledged: another wake that comes now is a new one, not the same one again. */
-  isAcknowledged: boolean;
+  /** The wake it holds. A warm session's drive begins on the news itself; its wake comes a moment later. */
+  wake: Wake | undefined;
+  /** True once its wake is settled, or it ended without one: a wake that comes now is a new one, not the same again. */
+  isSettled: boolean;
+  /** Resolves, and rejects, as its wake is to be settled. */
+  readonly outcome: Promise<void>;
   readonly ended: Promise<void>;
 }
 
-type Driven = Map<string, Drive>;
+interface Drives {
+  readonly bySession: Map<string, Drive>;
+  readonly harnesses: Map<string, Harness>;
+}
 
-async function handle(ports: DriverPorts, driven: Driven, harness: Harness, wake: Wake): Promise<void> {
+async function handle(ports: DriverPorts, drives: Drives, wake: Wake): Promise<void> {
   const { sessionId } = wake;
-  for (let before = driven.get(sessionId); before !== undefined; before = driven.get(sessionId)) {
-    if (!before.isAcknowledged) return wake.abandon(); // it came again although this process still drives the session
+  const { bySession } = drives;
+  const isMine = bySession.has(sessionId) || ports.warm.peek(sessionId) !== undefined;
+  if (!isMine && (await wake.pass())) return;
+  for (let before = bySession.get(sessionId); before !== undefined; before = bySession.get(sessionId)) {
+    if (!before.isSettled && before.wake === undefined) {
+      before.wake = wake;
+      return before.outcome;
+    }
+    if (!before.isSettled) return wake.abandon(); // it came again although this process still drives the session
     await before.ended;
   }
   if (ports.lifecycle.signal.aborted) return wake.release();
+  await drive(ports, drives, sessionId, wake.kind, wake);
+}
+
+/** What a warm session's tail says now: work is begun at once, and a session that another brain took is forgotten. */
+function heed(ports: DriverPorts, drives: Drives, sessionId: string, kind: string): void {
+  const { logger, lifecycle, warm, concurrency } = ports;
+  const session = warm.peek(sessionId);
+  const news = session === undefined ? "nothing" : judgeNews(session);
+  if (news === "taken") warm.drop(sessionId);
+  const isFree = !drives.bySession.has(sessionId) && drives.bySession.size < concurrency && !lifecycle.signal.aborted;
+  if (news !== "work" || !isFree) return; // the wake itself will come to somebody
+  drive(ports, drives, sessionId, kind, undefined).catch((error: unknown) => {
+    logger.warn(
+      { err: error, session_id: sessionId },
+      "a turn failed that had begun before its wake; the wake remains",
+    );
+  });
+}
+
+async function drive(
+  ports: DriverPorts,
+  drives: Drives,
+  sessionId: string,
+  kind: string,
+  wake: Wake | undefined,
+): Promise<void> {
+  const harness = drives.harnesses.get(kind);
+  if (harness === undefined) throw AppError.notFound("harness kind", kind);
   ports.pass("after_wake");
   ports.model.prepare(sessionId);
   const runner = new Runner(sessionId, ports.runnerPorts(harness), ports.warm.take(sessionId));
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-  const drive: Drive = { runner, isAcknowledged: false, ended };
-  driven.set(sessionId, drive);
+  const outcome = Promise.withResolvers<void>();
+  const made: Drive = { runner, wake, isSettled: false, outcome: outcome.promise, ended };
+  drives.bySession.set(sessionId, made);
   try {
-    await settle(ports, harness, wake, drive);
+    await settle(ports, drives, harness, sessionId, made);
+    outcome.resolve();
   } catch (error) {
-    if (toAppError(error).kind !== "notFound") throw error;
+    if (toAppError(error).kind !== "notFound") {
+      outcome.promise.catch(() => undefined); // nobody waits for it but a wake that came later
+      outcome.reject(error);
+      throw error;
+    }
+    outcome.resolve();
     ports.logger.info({ session_id: sessionId }, "the session of a wake does not exist");
   } finally {
     runner.close();
-    driven.delete(sessionId);
-    if (driven.size === 0) ports.onRest?.();
+    drives.bySession.delete(sessionId);
+    if (drives.bySession.size === 0) ports.onRest?.();
+    heed(ports, drives, sessionId, kind); // what was said while it was ending
     end();
   }
 }
 
-async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: Drive): Promise<void> {
-  const { sessionId } = wake;
+async function settle(
+  ports: DriverPorts,
+  drives: Drives,
+  harness: Harness,
+  sessionId: string,
+  drive: Drive,
+): Promise<void> {
   const { runner } = drive;
   const end = await runner.run();
+  drive.isSettled = end === "rest";
+  const { wake } = drive;
   switch (end) {
     case "rest":
-      drive.isAcknowledged = true;
-      await wake.done();
-      await lookAgain(ports, harness, sessionId, runner);
+      await wake?.done();
+      await lookAgain(ports, drives, harness, sessionId, runner);
       return;
     case "fenced":
-      wake.abandon();
+      wake?.abandon();
       return;
     case "drained":
-      await wake.release();
+      await wake?.release();
       return;
     case "otherKind": {
+      if (wake === undefined) return; // its own wake goes to the other kind already
       const state = runner.state();
       await wake.done();
       if (state.phase !== "unborn" && state.phase !== "closed") {
@@ -142,11 +214,19 @@ async function settle(ports: DriverPorts, harness: Harness, wake: Wake, drive: D
 }
 
 /** The wake is settled; from here on a failure can only be repaired by another wake. */
-async function lookAgain(ports: DriverPorts, harness: Harness, sessionId: string, runner: Runner): Promise<void> {
+async function lookAgain(
+  ports: DriverPorts,
+  drives: Drives,
+  harness: Harness,
+  sessionId: string,
+  runner: Runner,
+): Promise<void> {
   try {
     const hasMore = await runner.hasMore();
     const warm = runner.handOver();
-    if (warm !== undefined) ports.warm.keep(sessionId, warm);
+    if (warm !== undefined && ports.warm.keep(sessionId, warm)) {
+      warm.tail.onNews = () => heed(ports, drives, sessionId, harness.kind);
+    }
     if (hasMore) await ports.wakes.publish({ kind: harness.kind, sessionId });
   } catch (error) {
     if (toAppError(error).kind === "notFound") return;

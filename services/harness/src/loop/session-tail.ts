@@ -14,6 +14,8 @@ export type StoredEvent = SessionEvent | UnknownEvent;
 export interface SessionTail {
   /** Events heard since the last call, oldest first. */
   take(): StoredEvent[];
+  /** The same, left where they are. */
+  peek(): StoredEvent[];
   /** Told the head after each frame. One listener at a time; undefined while nobody drives the session. */
   onNews: ((head: number) => void) | undefined;
   /** Stops listening; twice is fine. */
@@ -26,25 +28,33 @@ const maxHeardFrames = 64;
 export async function createSessionTail(
   subscribe: (onFrame: (frame: StoredFrame) => void) => Promise<Unsubscribe>,
 ): Promise<SessionTail> {
-  let heard: Uint8Array[] = [];
+  let heard: HeardFrame[] = [];
   const tail: SessionTail = {
     take() {
-      const frames = heard;
+      const events = tail.peek();
       heard = [];
-      return frames.flatMap(eventsOf);
+      return events;
     },
+    peek: () => heard.flatMap(eventsOf),
     onNews: undefined,
     close: () => unsubscribe(),
   };
   const unsubscribe = await subscribe((frame) => {
-    heard.push(frame.payload);
+    heard.push({ payload: frame.payload, events: undefined });
     if (heard.length > maxHeardFrames) heard.shift();
     tail.onNews?.(frame.position + frame.count);
   });
   return tail;
 }
 
+/** A frame as it came in; decoded when somebody looks at it. */
+interface HeardFrame {
+  readonly payload: Uint8Array;
+  events: StoredEvent[] | undefined;
+}
+
 /** Frames carry positions once; events get theirs from the first one. */
-function eventsOf(payload: Uint8Array): StoredEvent[] {
-  return fromBinary(FrameSchema, payload).events.map(decodeEvent);
+function eventsOf(frame: HeardFrame): StoredEvent[] {
+  frame.events ??= fromBinary(FrameSchema, frame.payload).events.map(decodeEvent);
+  return frame.events;
 }

@@ -17,7 +17,12 @@ export interface WarmSession {
 export interface WarmSessions {
   /** Takes it out: one runner owns it from then on. */
   take(sessionId: string): WarmSession | undefined;
-  keep(sessionId: string, session: WarmSession): void;
+  /** Looks at it. */
+  peek(sessionId: string): WarmSession | undefined;
+  /** False when it is not kept. */
+  keep(sessionId: string, session: WarmSession): boolean;
+  /** Forgets one. */
+  drop(sessionId: string): void;
   /** Forgets all and stops the clock. */
   close(): void;
 }
@@ -43,16 +48,19 @@ export function createWarmSessions(keepMs: number, clock: Pick<Clock, "nowMs">):
       kept.delete(sessionId);
       return entry?.session;
     },
+    peek: (sessionId) => kept.get(sessionId)?.session,
     keep(sessionId, session) {
       drop(sessionId);
       if (keepMs === 0 || session.events.length > maxEventsPerSession) {
         session.tail.close();
-        return;
+        return false;
       }
       const [oldest] = kept.keys();
       if (kept.size >= maxSessions && oldest !== undefined) drop(oldest);
       kept.set(sessionId, { session, untilMs: clock.nowMs() + keepMs });
+      return true;
     },
+    drop,
     close() {
       clearInterval(timer);
       for (const id of [...kept.keys()]) drop(id);

@@ -1,9 +1,8 @@
 /** The Messages API through vault-proxy: the session token goes out as bearer, the key is added there. */
-import Anthropic, { AuthenticationError } from "@anthropic-ai/sdk";
-import type { MessageCreateParamsStreaming } from "@anthropic-ai/sdk/resources/messages";
+import { AuthenticationError } from "@anthropic-ai/sdk";
 import type { ModelRequest } from "@manyhands/core";
 import { newId, toAppError } from "@manyhands/kit";
-import { createHttpFetch } from "./http-fetch.ts";
+import { type AskMessages, createAskMessages } from "./ask-messages.ts";
 import type { Model, ModelEnd, ModelListener } from "./model.ts";
 import { modelFailure } from "./model-failure.ts";
 import { ResponseBuilder } from "./response-builder.ts";
@@ -18,25 +17,18 @@ export interface AnthropicModelOptions {
   readonly idleMs: number;
 }
 
-/** Retries are the core's decision, written in the log; the client itself never repeats. */
+/** Retries are the core's decision, written in the log; a request itself is never repeated. */
 export function createAnthropicModel(options: AnthropicModelOptions): Model {
-  const client = new Anthropic({
-    baseURL: options.baseUrl,
-    apiKey: null,
-    authToken: "set per request",
-    maxRetries: 0,
-    timeout: options.idleMs,
-    fetch: createHttpFetch(),
-  });
+  const ask = createAskMessages(options.baseUrl);
   return {
     prepare(sessionId) {
       options.tokens.get(sessionId).catch(() => undefined); // the request itself reports it
     },
     async ask(sessionId, request, listener, signal) {
-      const end = await askOnce(client, options, sessionId, request, listener, signal);
+      const end = await askOnce(ask, options, sessionId, request, listener, signal);
       if (end !== "tokenRefused") return end;
       options.tokens.forget(sessionId);
-      const again = await askOnce(client, options, sessionId, request, listener, signal);
+      const again = await askOnce(ask, options, sessionId, request, listener, signal);
       if (again !== "tokenRefused") return again;
       return { type: "failure", failure: { kind: "refused", message: "The model proxy refused the session's token." } };
     },
@@ -44,22 +36,21 @@ export function createAnthropicModel(options: AnthropicModelOptions): Model {
 }
 
 async function askOnce(
-  client: Anthropic,
+  ask: AskMessages,
   options: AnthropicModelOptions,
   sessionId: string,
   request: ModelRequest,
   listener: ModelListener,
   signal: AbortSignal,
 ): Promise<ModelEnd | "tokenRefused"> {
-  const idle = new IdleTimer(options.idleMs);
+  const exchange = new AbortController();
+  const idle = new IdleTimer(options.idleMs, () => exchange.abort());
+  const onAbort = () => exchange.abort();
+  signal.addEventListener("abort", onAbort, { once: true });
   try {
     const authToken = await options.tokens.get(sessionId);
-    // The core's request is the API's, but for the free-form blocks that it keeps as JSON.
-    const params = request as object as MessageCreateParamsStreaming;
-    const stream = await client.messages.create(params, {
-      headers: { authorization: `Bearer ${authToken}` }, // a client made for each request would cost more than the request
-      signal: AbortSignal.any([signal, idle.signal]),
-    });
+    signal.throwIfAborted();
+    const stream = await ask(request, authToken, exchange);
     const builder = new ResponseBuilder(
       listener,
       () => newId("sevt"),
@@ -70,21 +61,23 @@ async function askOnce(
       builder.add(event);
     }
     signal.throwIfAborted();
-    idle.signal.throwIfAborted();
+    if (idle.isOver) return silence(options.idleMs);
     const response = builder.finish();
     if (response !== undefined) return { type: "response", response };
     return { type: "failure", failure: { kind: "network", message: "The model's answer ended before it was whole." } };
   } catch (error) {
     signal.throwIfAborted();
-    if (idle.signal.aborted) {
-      const message = `The model said nothing for ${options.idleMs} ms.`;
-      return { type: "failure", failure: { kind: "network", message } };
-    }
+    if (idle.isOver) return silence(options.idleMs);
     if (error instanceof AuthenticationError && isTokenRefusal(error)) return "tokenRefused";
     return { type: "failure", failure: failureOf(error) };
   } finally {
     idle.stop();
+    signal.removeEventListener("abort", onAbort);
   }
+}
+
+function silence(idleMs: number): ModelEnd {
+  return { type: "failure", failure: { kind: "network", message: `The model said nothing for ${idleMs} ms.` } };
 }
 
 /** vault-proxy's own refusal, not the provider's: only then does a new token help. */
@@ -106,17 +99,20 @@ function failureOf(error: unknown) {
   return modelFailure(error);
 }
 
-/** Aborts when it was not touched for a while. */
+/** Calls back when it was not touched for a while. */
 class IdleTimer {
-  private readonly controller = new AbortController();
   private readonly timer: NodeJS.Timeout;
+  private over = false;
 
-  constructor(idleMs: number) {
-    this.timer = setTimeout(() => this.controller.abort(new Error("the stream is silent")), idleMs);
+  constructor(idleMs: number, onOver: () => void) {
+    this.timer = setTimeout(() => {
+      this.over = true;
+      onOver();
+    }, idleMs);
   }
 
-  get signal(): AbortSignal {
-    return this.controller.signal;
+  get isOver(): boolean {
+    return this.over;
   }
 
   touch(): void {

@@ -2,7 +2,13 @@
  * A `fetch` for the model's client, on connections that are kept open. The platform's own makes web streams, signals and
  * a dozen small objects before the first byte goes out; on the way to the first token that is what can be spared.
  */
-import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import {
+  Agent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+} from "node:http";
 import { request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
 
@@ -14,7 +20,7 @@ export function createHttpFetch(): typeof fetch {
   const agent = new Agent({ keepAlive: true, maxFreeSockets: maxIdleSockets });
   return (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
-    const headers = Object.fromEntries(new Headers(init.headers));
+    const headers = plainHeaders(init.headers);
     const { body, method = "GET", signal } = init;
     if (body !== undefined && body !== null && typeof body !== "string") throw new TypeError("the body must be text");
     const isPlain = url.protocol === "http:";
@@ -26,6 +32,12 @@ export function createHttpFetch(): typeof fetch {
       outgoing.end(body ?? undefined);
     });
   };
+}
+
+/** Those of a plain object are taken as they are: `Headers` are slow, and node checks them too. */
+function plainHeaders(headers: RequestInit["headers"]): OutgoingHttpHeaders {
+  const isPlain = headers !== undefined && !(headers instanceof Headers) && !Array.isArray(headers);
+  return isPlain ? { ...headers } : Object.fromEntries(new Headers(headers));
 }
 
 function responseOf(incoming: IncomingMessage): Response {

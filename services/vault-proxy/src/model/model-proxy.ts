@@ -40,7 +40,9 @@ export type ModelProxyDeps = {
   readonly clock: Pick<Clock, "nowMs">;
 };
 
-/** Bodies up to this are kept until the answer's head came, so that another key can be tried. */
+/** Bodies up to this are read first, so that head and body go on in one piece: what most requests of a session have. */
+const MAX_WHOLE_BYTES = 64 * 1024;
+/** Where there are several keys, bodies up to this are kept until the answer's head came, to try another key. */
 const MAX_REPLAY_BYTES = 4 * 1024 * 1024;
 /** Longest request body, as the hosted API has it. */
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
@@ -128,8 +130,9 @@ async function serve(
     outcome = "served";
   } catch (thrown) {
     outcome = thrown instanceof AppError && thrown.kind === "notFound" ? "refused" : "failed";
-    if (gone.signal.aborted || response.headersSent) {
-      outcome = gone.signal.aborted ? "aborted" : "failed";
+    const isGone = gone.signal.aborted || thrown instanceof ClientGone;
+    if (isGone || response.headersSent) {
+      outcome = isGone ? "aborted" : "failed";
       response.destroy();
     } else {
       answerError(response, request, explain(thrown, upstream), requestId);
@@ -169,10 +172,15 @@ async function ask(
     maxBodyBytes: MAX_BODY_BYTES,
   });
   const isGet = wanted.method === "GET";
-  const body = keys.length < 2 ? undefined : isGet ? EMPTY : await readShortBody(request, MAX_REPLAY_BYTES);
-  if (body === undefined) {
+  const maxWhole = keys.length < 2 ? MAX_WHOLE_BYTES : MAX_REPLAY_BYTES;
+  if (isGet) request.resume();
+  const body = isGet ? EMPTY : await readShortBody(request, maxWhole);
+  if (body === undefined || keys.length < 2) {
     const [key] = keys;
-    const answer = await sendOn(deps.dispatcher, request, outgoing(key), bytes, signal);
+    const answer =
+      body === undefined
+        ? await sendOn(deps.dispatcher, request, outgoing(key), bytes, signal)
+        : await sendWhole(deps.dispatcher, body, outgoing(key), bytes, signal);
     if (key) ring.hasFailed(key, answer.statusCode, retryAfterOf(answer));
     return { answer, key };
   }
