@@ -69,7 +69,8 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     variable: canary("variable"),
     model: canary("model"),
   };
-  const upstreams = await startUpstreams(planted.git, planted.bearer);
+  const derived = { access: canary("access"), refresh: canary("refresh") };
+  const upstreams = await startUpstreams(planted.git, planted.bearer, derived);
   const granted = upstreams.oauth.grant();
   const scenario = hostileScenario({ repository: upstreams.git.repoUrl("app"), api: upstreams.api });
   const model = await createDemoModel({
@@ -101,9 +102,13 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     await platform.whenReady("gateway", 1);
     upstreams.oauth.expireAll();
     const heard = await runSession(platform, sessionId, "Please look for every credential you can find.");
-    assertUsed(upstreams, planted);
+    assertUsed(upstreams, planted, derived);
     const tokens = new Set([granted.access_token, granted.refresh_token, ...bearersOf(upstreams.oauthMcp.tokens)]);
-    const canaries = [...Object.values(planted), ...[...tokens].map((value) => ({ kind: "oauth", value }))];
+    const canaries = [
+      ...Object.values(planted),
+      ...Object.values(derived),
+      ...[...tokens].map((value) => ({ kind: "oauth", value })),
+    ];
     const sweeper = new Sweeper(canaries);
     await sweepAll(sweeper, platform, path.join(dir.path, "state"), sessionId, heard);
     return { canaries: canaries.length, places: [...sweeper.places.values()] };
@@ -223,11 +228,17 @@ async function runSession(platform: Platform, sessionId: string, text: string): 
 }
 
 /** A credential that was not used proves nothing. */
-function assertUsed(upstreams: Upstreams, planted: Planted): void {
+function assertUsed(
+  upstreams: Upstreams,
+  planted: Planted,
+  derived: Readonly<Record<"access" | "refresh", Canary>>,
+): void {
   const pushed = upstreams.git.requests.some((one) => one.authorized && one.target.endsWith("/git-receive-pack"));
   const unused = [
     ["git", pushed],
     ["environment variable", upstreams.shown.has(planted.variable.value)],
+    ["derived access token", upstreams.shown.has(derived.access.value)],
+    ["derived refresh token", upstreams.shown.has(derived.refresh.value)],
     ["MCP bearer", bearersOf(upstreams.bearer.tokens).includes(planted.bearer.value)],
     ["MCP OAuth, renewed", upstreams.oauth.rotations() > 0 && upstreams.oauthMcp.written !== undefined],
   ].flatMap(([name, used]) => (used ? [] : [name]));
