@@ -10,6 +10,7 @@ import { createDemoModel } from "@manyhands/demo-model";
 import { type Platform, type Progress, type ServiceName, startPlatform } from "@manyhands/local";
 import { tempDir } from "@manyhands/testkit";
 import { type Canary, canary, Sweeper, type Swept } from "./canaries.ts";
+import { DUMPED, dumpOptions, sweepDumps } from "./dumps.ts";
 import * as places from "./places.ts";
 import { echoingScenario, hostileScenario } from "./scenario.ts";
 import { startUpstreams, type Upstreams } from "./upstreams.ts";
@@ -79,6 +80,7 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     requiredKey: planted.model.value,
   });
   const dir = await tempDir("manyhands-leaks-");
+  await mkdir(dumpsOf(dir.path));
   const ca = path.join(dir.path, "upstream-ca.pem");
   await writeFile(ca, upstreams.apiCa);
   const platform = await startPlatform({
@@ -86,6 +88,7 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     handDriver: "docker",
     model: { url: model.url, key: planted.model.value },
     env: {
+      ...Object.fromEntries(DUMPED.map((service) => [service, { NODE_OPTIONS: dumpOptions(dumpsOf(dir.path)) }])),
       "vault-proxy": {
         NODE_EXTRA_CA_CERTS: ca,
         MH_EGRESS_PRIVATE_RANGES: "127.0.0.0/8",
@@ -124,7 +127,9 @@ async function sweepLeakingBuild(progress: Progress): Promise<readonly Swept[]> 
   const marker = canary("selftest");
   const model = await createDemoModel({ listen: "127.0.0.1:0", scenarios: [echoingScenario] });
   const dir = await tempDir("manyhands-leaks-");
-  const leak = { NODE_OPTIONS: `--import=${leakingBuild}`, LEAKS_MARKER: marker.value };
+  await mkdir(dumpsOf(dir.path));
+  const options = `--import=${leakingBuild} ${dumpOptions(dumpsOf(dir.path))}`;
+  const leak = { NODE_OPTIONS: options, LEAKS_MARKER: marker.value };
   const platform = await startPlatform({
     stateDir: path.join(dir.path, "state"),
     handDriver: "docker",
@@ -249,6 +254,11 @@ function bearersOf(headers: readonly (string | undefined)[]): string[] {
   return headers.flatMap((header) => header?.replace(/^Bearer /i, "") || []);
 }
 
+/** Where a run's dumps go until they are looked through. */
+function dumpsOf(dir: string): string {
+  return path.join(dir, "dumps");
+}
+
 async function sweepAll(
   sweeper: Sweeper,
   platform: Platform,
@@ -267,4 +277,5 @@ async function sweepAll(
   await places.sweepFiles(sweeper, "logs", path.join(stateDir, "logs"));
   await places.sweepFiles(sweeper, "NATS on disk", path.join(stateDir, "data", "nats"));
   await places.sweepFiles(sweeper, "other files", path.join(stateDir, "run"), VAULT_FILES);
+  await sweepDumps(sweeper, platform, dumpsOf(path.dirname(stateDir)), path.join(stateDir, "run"));
 }
