@@ -16,6 +16,7 @@ import { outboundUrlJudge, type UrlJudge } from "./policy/outbound-url.ts";
 import { type BindingStore, bindingStore } from "./store/binding-store.ts";
 import { busKv } from "./store/bus-kv.ts";
 import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
+import { type DerivedTokenStore, derivedTokenStore } from "./store/derived-token-store.ts";
 import type { Buckets } from "./store/kv.ts";
 import { type ModelKeyStore, modelKeyStore } from "./store/model-key-store.ts";
 import { type VaultStore, vaultStore } from "./store/vault-store.ts";
@@ -35,6 +36,7 @@ export type Deps = {
   readonly vaults: VaultStore;
   readonly credentials: CredentialStore;
   readonly bindings: BindingStore;
+  readonly derivedTokens: DerivedTokenStore;
   readonly sessions: SessionDirectory;
   readonly tokens: SessionTokens;
   readonly guard: SessionGuard;
@@ -102,6 +104,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const auditQueue = usageQueue(audit, { name: "audit", logger, lifecycle });
   const events = usageQueue(overrides.events ?? eventWriter(client), { name: "events", logger, lifecycle });
   const credentials = credentialStore(buckets, vaults, kek, clock);
+  const derivedTokens = derivedTokenStore(buckets.secrets, kek, clock);
   const sessions = overrides.sessions ?? grpcSessionDirectory(client);
   const mayBePrivate = addressRanges(config.mcp.privateRanges);
   const dispatcher = vettedAgent({
@@ -115,6 +118,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     vaults,
     credentials,
     bindings,
+    derivedTokens,
     sessions,
     tokens,
     guard,
@@ -142,6 +146,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
         sessions,
         bindings,
         credentials,
+        derivedTokens,
         placeholderKey: signingKey.secret,
         clock,
       }),

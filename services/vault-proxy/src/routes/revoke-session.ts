@@ -3,12 +3,14 @@ import type { VaultService } from "@manyhands/protocol";
 import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import type { BindingStore } from "../store/binding-store.ts";
+import type { DerivedTokenStore } from "../store/derived-token-store.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
 
 type Deps = {
   readonly bindings: Pick<BindingStore, "revoke">;
   readonly guard: Pick<SessionGuard, "ended">;
   readonly mcp: Pick<SessionMcp, "calls">;
+  readonly derivedTokens: Pick<DerivedTokenStore, "purge">;
   readonly clock: { nowMs(): number };
 };
 
@@ -21,6 +23,7 @@ export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["rev
     await deps.bindings.revoke(sessionId, deps.clock.nowMs());
     deps.guard.ended(sessionId);
     await deps.mcp.calls.end(sessionId);
+    await deps.derivedTokens.purge(sessionId);
     return {};
   };
 }
