@@ -8,6 +8,7 @@ import { parseBudget } from "./budget.ts";
 import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { filesAfterOperation, filesOfNewHand } from "./files-after.ts";
+import { grantedAfter, placeOf } from "./granted-hands.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
 import { changedSettings } from "./settings.ts";
@@ -33,7 +34,14 @@ export function evolve(state: State, event: SessionEvent | UnknownEvent): State 
   if (state.phase === "unborn") return event.type === "session.created" ? born(event) : { ...state, head };
   if (isClosing(event.type)) return { phase: "closed", head, epoch: state.epoch };
   const woken = needsBrain(event.type) ? becomeRunning(state, event.at) : state;
-  return apply({ ...woken, head }, event);
+  return apply(withGranted({ ...woken, head }, event), event);
+}
+
+function withGranted(state: LivingState, event: SessionEvent): LivingState {
+  const { granted: before = [], ...rest } = state;
+  const granted = grantedAfter(before, event);
+  if (granted === before) return state;
+  return granted.length === 0 ? rest : { ...rest, granted };
 }
 
 /** The state of a log, or of a log that goes on from `from`. */
@@ -154,15 +162,21 @@ function callOf(
   return { ...base, ...server, kind, progress: firstProgress(state, { ...base, kind }, event.evaluated_permission) };
 }
 
-function firstProgress(state: LivingState, call: Pick<Call, "name" | "kind">, permission?: string): CallProgress {
+function firstProgress(
+  state: LivingState,
+  call: Pick<Call, "name" | "kind" | "input">,
+  permission?: string,
+): CallProgress {
   if (permission === "deny") return { at: "denied" };
   return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);
 }
 
-/** In a self-hosted environment what would run in a hand is run and answered by a worker from outside. */
-function allowed(state: LivingState, { name, kind }: Pick<Call, "name" | "kind">): CallProgress {
+/** In a self-hosted environment what would run in the session's own hand is run and answered by a worker from outside. */
+function allowed(state: LivingState, call: Pick<Call, "name" | "kind" | "input">): CallProgress {
   const isOutside = objectOf(state.environment.config).type === "self_hosted";
-  return isOutside && kind === "agent" && !isServerTool(name) ? { at: "waiting", for: "worker" } : { at: "ready" };
+  const isOwn = placeOf(state.granted ?? [], state.hand?.id, call).at === "own";
+  const isWorkers = isOutside && isOwn && call.kind === "agent" && !isServerTool(call.name);
+  return isWorkers ? { at: "waiting", for: "worker" } : { at: "ready" };
 }
 
 function addCall(state: LivingState, call: Call): LivingState {
@@ -217,7 +231,13 @@ function dispatch(state: LivingState, event: EventOf<"operation.dispatched">): L
   return setProgress(state, event.operation_id, (progress) =>
     progress.at === "answered"
       ? progress
-      : { at: "dispatched", handId: event.hand_id, epoch: event.epoch, attempt: event.attempt },
+      : {
+          at: "dispatched",
+          handId: event.hand_id,
+          epoch: event.epoch,
+          attempt: event.attempt,
+          ...(event.grant_id === undefined ? {} : { grantId: event.grant_id }),
+        },
   );
 }
 

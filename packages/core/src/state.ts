@@ -3,6 +3,7 @@ import type { AgentConfig } from "./agent-config.ts";
 import type { Budget } from "./budget.ts";
 import type { WindowState } from "./context/window-state.ts";
 import type { JsonObject, ModelUsage } from "./events.ts";
+import type { GrantedHand } from "./granted-hands.ts";
 
 /** The hand the session has now. */
 export interface KnownHand {
@@ -16,7 +17,14 @@ export type CallProgress =
   | { readonly at: "waiting"; readonly for: "confirmation" | "client" | "worker" }
   | { readonly at: "ready" }
   | { readonly at: "denied"; readonly message?: string }
-  | { readonly at: "dispatched"; readonly handId: string; readonly epoch: number; readonly attempt: number }
+  | {
+      readonly at: "dispatched";
+      readonly handId: string;
+      readonly epoch: number;
+      readonly attempt: number;
+      /** Where the hand is another session's: the right by which it is used. */
+      readonly grantId?: string;
+    }
   /** Dispatched by the session this one was forked from; its outcome is not this session's to see. */
   | { readonly at: "leftBehind"; readonly handId: string }
   | { readonly at: "answered" };
@@ -65,6 +73,8 @@ interface Living {
   readonly environment: JsonObject;
   readonly resources: readonly JsonObject[];
   readonly hand?: KnownHand;
+  /** Hands of other sessions that it may use; absent when there are none. */
+  readonly granted?: readonly GrantedHand[];
   /** How many hands the session has had. */
   readonly handsMade: number;
   /**

@@ -11,13 +11,14 @@ import {
   type ContentBlock,
   type EventDraft,
   followUp,
+  handField,
   interruptedWhileRunning,
   notStarted,
   type OperationOutcome,
   resultDraft,
   unknownOutcome,
 } from "@manyhands/core";
-import { type AppError, backoffMs, type Clock, type RpcClient, toAppError } from "@manyhands/kit";
+import { type AppError, backoffMs, type Clock, type RpcClient, retry, toAppError } from "@manyhands/kit";
 import {
   type AttachResponse,
   type ExecuteResponse,
@@ -33,6 +34,8 @@ export interface Operation {
   readonly sessionId?: string;
   readonly call: Call;
   readonly handId: string;
+  /** Where the hand is another session's: the right by which it is used. */
+  readonly grantId?: string;
   readonly epoch: number;
   readonly attempt: number;
   /** `start` sends it; `follow` never does. */
@@ -57,10 +60,11 @@ const followMs = 60_000;
 const cancelMs = 800;
 const cancelCallMs = 700;
 const attachDeadlineMs = 3_600_000;
+const grantAttempts = 8;
 
 /** What the harness asks of sandbox-manager. */
 export type Sandboxes = Pick<RpcClient<typeof SandboxService>, "provision" | "execute" | "attach" | "cancelOperation"> &
-  Partial<Pick<RpcClient<typeof SandboxService>, "release">>;
+  Partial<Pick<RpcClient<typeof SandboxService>, "release" | "getGrant">>;
 
 /** What an operation needs from outside. */
 export interface OperationPorts {
@@ -70,7 +74,39 @@ export interface OperationPorts {
 }
 
 /** Runs it to its end. Rejects with AppError `fenced` when a newer brain holds the session, or when detached. */
-export async function runOperation(ports: OperationPorts, operation: Operation): Promise<OperationEnd> {
+export async function runOperation(ports: OperationPorts, asked: Operation): Promise<OperationEnd> {
+  const shown = await showGrant(ports, asked);
+  return "type" in shown ? shown : runShown(ports, shown);
+}
+
+/** With the token of its grant, which the log does not hold; empty for the session's own hand. */
+type Shown = Operation & { readonly grantToken: string };
+
+async function showGrant({ sandboxes, clock }: OperationPorts, operation: Operation): Promise<Shown | OperationEnd> {
+  const { grantId, sessionId = "", detach: signal, mode, call } = operation;
+  if (grantId === undefined) return { ...operation, grantToken: "" };
+  try {
+    const { getGrant } = sandboxes;
+    if (!getGrant) throw new TypeError("this harness has no way to ask for grants");
+    const { token } = await retry(() => getGrant({ grantId, sessionId }, { signal }), {
+      attempts: grantAttempts,
+      initialMs: 50,
+      maxMs: 2_000,
+      signal,
+      clock,
+      when: (error) => error.kind === "unavailable",
+    });
+    return { ...operation, grantToken: token };
+  } catch (error) {
+    signal.throwIfAborted();
+    const why = toAppError(error).message;
+    return mode === "start"
+      ? answered(operation, "NOT_STARTED", notStarted(call, why), true)
+      : answered(operation, "UNKNOWN", unknownOutcome(call, false, why), true);
+  }
+}
+
+async function runShown(ports: OperationPorts, operation: Shown): Promise<OperationEnd> {
   const limit = new AbortController();
   const over = new AbortController();
   const stop = () => {
@@ -95,7 +131,7 @@ export async function runOperation(ports: OperationPorts, operation: Operation):
   }
 }
 
-async function drive(ports: OperationPorts, operation: Operation, signal: AbortSignal): Promise<OperationEnd> {
+async function drive(ports: OperationPorts, operation: Shown, signal: AbortSignal): Promise<OperationEnd> {
   if (operation.mode === "start") {
     const first = await execute(ports, operation, signal);
     if (first !== "follow") return first;
@@ -123,12 +159,13 @@ async function drive(ports: OperationPorts, operation: Operation, signal: AbortS
 /** Sends it. `follow` when it may have been accepted and the answer was lost. */
 async function execute(
   { sandboxes, pass }: OperationPorts,
-  operation: Operation,
+  operation: Shown,
   signal: AbortSignal,
 ): Promise<OperationEnd | "follow"> {
   const { call, timeoutMs } = operation;
   const request = {
     sessionId: operation.sessionId ?? "",
+    grantToken: operation.grantToken,
     handId: operation.handId,
     operationId: call.id,
     ...calledAs(call),
@@ -146,7 +183,7 @@ async function execute(
 
 /** The end of an operation that was refused before acceptance; undefined when that is not proved. */
 function refusal(operation: Operation, error: AppError): OperationEnd | undefined {
-  if (error.kind === "fenced" && error.reason !== "HAND_LOST") throw error;
+  if (isFence(error)) throw error;
   if (isHandGone(error)) return handGone(operation, error, "NOT_STARTED");
   if (
     error.kind === "invalid" ||
@@ -159,19 +196,21 @@ function refusal(operation: Operation, error: AppError): OperationEnd | undefine
   return undefined;
 }
 
-/** With it, any manager finds the tool's words for the end. */
+/** With it, any manager finds the tool's words for the end. Which hand it is for is no part of what the tool does. */
 function calledAs({ name, input }: Call) {
-  return { name, inputJson: new TextEncoder().encode(JSON.stringify(input)) };
+  const { [handField]: _, ...own } = input;
+  return { name, inputJson: new TextEncoder().encode(JSON.stringify(own)) };
 }
 
 /** Asks how it stands. `heard` when somebody answered without a result, `silent` when nobody did. */
 async function attach(
   { sandboxes, pass }: OperationPorts,
-  operation: Operation,
+  operation: Shown,
   signal: AbortSignal,
 ): Promise<OperationEnd | "heard" | "silent"> {
   const request = {
     sessionId: operation.sessionId ?? "",
+    grantToken: operation.grantToken,
     handId: operation.handId,
     operationId: operation.call.id,
     fromOffset: 0n,
@@ -184,7 +223,9 @@ async function attach(
   } catch (thrown) {
     signal.throwIfAborted();
     const error = toAppError(thrown);
-    if (error.kind === "fenced" && error.reason !== "HAND_LOST") throw error;
+    if (isFence(error)) throw error;
+    // Under a grant an operation is noted before it begins: one that is not noted was not begun.
+    if (error.reason === "OPERATION_NOT_FOUND") return notBegun(operation);
     if (isHandGone(error)) return handGone(operation, error, "UNKNOWN");
     if (error.kind === "invalid" || error.kind === "denied" || error.kind === "unimplemented") {
       return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, error.message), true);
@@ -253,8 +294,18 @@ function wordsOf(operation: Operation, result: OperationResult, outcome: Operati
   return result.content;
 }
 
+/** The proof that it may be sent again, but for an operation of this brain's that may still be on its way. */
+function notBegun(operation: Operation): OperationEnd {
+  if (operation.mode === "start")
+    return answered(operation, "UNKNOWN", unknownOutcome(operation.call, false, onItsWay), true);
+  if (followUp("NOT_STARTED", operation.attempt, operation.maxAttempts) === "sendAgain" && !operation.cancel.aborted)
+    return { type: "sendAgain" };
+  return answered(operation, "NOT_STARTED", notStarted(operation.call, "it was never begun."), true);
+}
+
 function handGone(operation: Operation, error: AppError, outcome: "NOT_STARTED" | "UNKNOWN"): OperationEnd {
-  const { call, handId } = operation;
+  const { call, handId, grantId } = operation;
+  if (isTransferred(error) || grantId !== undefined) return outOfReach(operation, error, outcome);
   const words =
     outcome === "UNKNOWN"
       ? unknownOutcome(call, true, error.message)
@@ -263,8 +314,25 @@ function handGone(operation: Operation, error: AppError, outcome: "NOT_STARTED" 
   return { type: "answered", events: [lost, resultDraft(call, outcome, words, true, handId)] };
 }
 
+/** A hand that is another session's, or became one: nothing of this session's was lost with it. */
+function outOfReach(operation: Operation, { message }: AppError, outcome: "NOT_STARTED" | "UNKNOWN"): OperationEnd {
+  const { call, handId, grantId } = operation;
+  const words = outcome === "UNKNOWN" ? unknownOutcome(call, false, message) : notStarted(call, message);
+  const lost: EventDraft[] = grantId === undefined ? [] : [{ type: "hand.lost", hand_id: handId, reason: message }];
+  return { type: "answered", events: [...lost, resultDraft(call, outcome, words, true, handId)] };
+}
+
 function isHandGone(error: AppError): boolean {
-  return error.reason === "HAND_LOST" || error.kind === "notFound";
+  return error.reason === "HAND_LOST" || error.kind === "notFound" || isTransferred(error);
+}
+
+function isTransferred({ kind, details }: AppError): boolean {
+  return kind === "fenced" && details.metadata?.transferred === "true";
+}
+
+/** A newer brain holds the session. A hand that is gone, or another session's, is no such thing. */
+function isFence(error: AppError): boolean {
+  return error.kind === "fenced" && !isHandGone(error);
 }
 
 function outcomeOf(outcome: Outcome): OperationOutcome | "RUNNING" {
@@ -286,10 +354,10 @@ function answered(operation: Operation, outcome: OperationOutcome, words: string
   return { type: "answered", events: [resultDraft(operation.call, outcome, words, isError, operation.handId)] };
 }
 
-async function cancelOperation(sandboxes: Sandboxes, operation: Operation): Promise<void> {
-  const { sessionId = "", handId, call, epoch } = operation;
+async function cancelOperation(sandboxes: Sandboxes, operation: Shown): Promise<void> {
+  const { sessionId = "", handId, call, epoch, grantToken } = operation;
   try {
-    const request = { sessionId, handId, operationId: call.id, epoch: BigInt(epoch) };
+    const request = { sessionId, grantToken, handId, operationId: call.id, epoch: BigInt(epoch) };
     await sandboxes.cancelOperation(request, { deadlineMs: cancelCallMs });
   } catch {
     // the stream of the operation tells how it ended, or its limit does

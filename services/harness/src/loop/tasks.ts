@@ -140,7 +140,7 @@ class SessionTasks implements Tasks {
     let claimed: Claimed | undefined;
     const guess = () => {
       if (!needsHand || claimed === undefined || this.guess !== undefined || this.gone.signal.aborted) return;
-      if (claimed.state.hand !== undefined || abort.signal.aborted) return;
+      if (claimed.state.hand !== undefined || claimed.state.granted !== undefined || abort.signal.aborted) return;
       if (objectOf(claimed.state.environment.config).type === "self_hosted") return; // its workers come by themselves
       this.guess = guessHand(this.ports.sandboxes, { id: this.sessionId, ...claimed });
     };
@@ -240,6 +240,7 @@ class SessionTasks implements Tasks {
       sessionId: this.sessionId,
       call,
       handId: progress.handId,
+      ...(progress.grantId === undefined ? {} : { grantId: progress.grantId }),
       epoch,
       attempt: progress.attempt,
       mode,
