@@ -3,16 +3,7 @@
  * which grant a call goes. Pure functions of the log, so that every brain builds the same bytes and sends the same call.
  */
 import type { Json, SessionEvent } from "./events.ts";
-
-/** A right to a hand that is another session's. */
-export interface GrantedHand {
-  readonly handId: string;
-  readonly grantId: string;
-  /** `execute`, `read`, `attach`, `transfer`. */
-  readonly rights: readonly string[];
-  /** Tools it is limited to; empty means all. */
-  readonly tools: readonly string[];
-}
+import type { GrantedHand, LivingState } from "./state.ts";
 
 /** Where a call runs. `nowhere`: it names a hand that the session has no right to use with this tool. */
 export type CallPlace =
@@ -46,6 +37,14 @@ export function grantedAfter(granted: readonly GrantedHand[], event: SessionEven
     default:
       return granted;
   }
+}
+
+/** The state with what the session may use after one more event. */
+export function withGranted(state: LivingState, event: SessionEvent): LivingState {
+  const { granted: before = [], ...rest } = state;
+  const granted = grantedAfter(before, event);
+  if (granted === before) return state;
+  return granted.length === 0 ? rest : { ...rest, granted };
 }
 
 /** Hands that a tool may be used in by a grant, in the order in which they were granted. */

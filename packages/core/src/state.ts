@@ -3,13 +3,22 @@ import type { AgentConfig } from "./agent-config.ts";
 import type { Budget } from "./budget.ts";
 import type { WindowState } from "./context/window-state.ts";
 import type { JsonObject, ModelUsage } from "./events.ts";
-import type { GrantedHand } from "./granted-hands.ts";
 
 /** The hand the session has now. */
 export interface KnownHand {
   readonly id: string;
   /** 1 for the first of its name, one more each time it is made anew. */
   readonly generation: number;
+}
+
+/** A right to a hand that is another session's. */
+export interface GrantedHand {
+  readonly handId: string;
+  readonly grantId: string;
+  /** `execute`, `read`, `attach`, `transfer`. */
+  readonly rights: readonly string[];
+  /** Tools it is limited to; empty means all. */
+  readonly tools: readonly string[];
 }
 
 /** Where one tool use stands. */

@@ -5,7 +5,8 @@
  */
 import { type AgentConfig, objectOf } from "./agent-config.ts";
 import type { JsonObject } from "./events.ts";
-import { type GrantedHand, handField, handsFor } from "./granted-hands.ts";
+import { handField, handsFor } from "./granted-hands.ts";
+import type { GrantedHand } from "./state.ts";
 
 /** A tool as the Messages API takes it. */
 export interface ToolDefinition {

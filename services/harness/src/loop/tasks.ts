@@ -236,13 +236,12 @@ class SessionTasks implements Tasks {
       this.runServerTool(call, options, cancel.signal);
       return cancel;
     }
+    const { at: _, ...intent } = progress;
     runOperation(this.ports, {
       sessionId: this.sessionId,
       call,
-      handId: progress.handId,
-      ...(progress.grantId === undefined ? {} : { grantId: progress.grantId }),
+      ...intent,
       epoch,
-      attempt: progress.attempt,
       mode,
       timeoutMs: timeoutOf(call, this.ports.limits),
       maxAttempts: this.ports.limits.operationAttempts,
