@@ -1,6 +1,6 @@
 import { applyStreams, type Bus, connectBus, openBucket } from "@manyhands/bus";
 import { createRpcClient, type Shell, systemClock } from "@manyhands/kit";
-import { SessionService, VaultService } from "@manyhands/protocol";
+import { FileService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
@@ -22,6 +22,7 @@ import {
 import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
+import { createFileSource, type FileSource } from "./mounts/file-source.ts";
 import { createBusFileStore } from "./snapshots/bus-file-store.ts";
 import type { FileStore } from "./snapshots/file-store.ts";
 import { createMemoryFileStore } from "./snapshots/memory-file-store.ts";
@@ -76,6 +77,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     labels: config.labels,
     peers,
     ...(files ? { snapshots: createSnapshots(files, systemClock, logger) } : {}),
+    ...openFiles(config, shell),
     ...(dialer ? { dial: dialer } : {}),
     ...(way ? { egressOf: way.egressOf } : {}),
     limits: config.limits,
@@ -168,6 +170,14 @@ function openSessionLog(config: Config, { lifecycle, metrics }: Shell): SessionL
   const sessions = createRpcClient(SessionService, { address, defaultDeadlineMs: LOG_MS, metrics });
   lifecycle.onStop("session-store client", () => sessions.close());
   return createSessionLog(sessions);
+}
+
+function openFiles(config: Config, { lifecycle, metrics }: Shell): { files?: FileSource } {
+  if (config.sessionStoreAddress === undefined) return {};
+  const address = config.sessionStoreAddress;
+  const client = createRpcClient(FileService, { address, defaultDeadlineMs: LOG_MS, metrics });
+  lifecycle.onStop("file client", () => client.close());
+  return { files: createFileSource(client) };
 }
 
 type WayOut = { readonly dial: TunnelDialer; readonly egressOf: HandEgressSource };
