@@ -6,6 +6,7 @@ import { createDemoModel, type DemoModel } from "@manyhands/demo-model";
 import { createRpcClient, type RpcClient } from "@manyhands/kit";
 import { containersOfSession, findDockerEngine, type Platform, startPlatform } from "@manyhands/local";
 import { SandboxService, SessionService } from "@manyhands/protocol";
+import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { collect } from "../conformance/probes.ts";
 
@@ -116,6 +117,40 @@ describe.each(drivers)("files in a hand of the driver %s", (driver) => {
     const { session: fork } = await sessions.forkSession(point);
     sessions.close();
     expect(await run(fork?.id ?? "", "cat /workspace/shared.txt /workspace/mine")).toContain("shared\nmine");
+  });
+
+  it("that it puts out are the session's, the newest content of each path, and stay when it is gone", async () => {
+    const session = await client.beta.sessions.create(ids);
+    const outputs = () => collect(client.beta.files.list({ scope_id: session.id, limit: 1 }));
+    const hasAll = (...texts: string[]) =>
+      eventually(
+        async () => {
+          const files = await outputs();
+          const got = await Promise.all(files.map(async ({ id }) => (await client.files.download(id)).text()));
+          expect(got.sort()).toEqual(texts);
+          return files;
+        },
+        { timeoutMs: 20_000, everyMs: 50 },
+      );
+    const out = "/mnt/session/outputs";
+    await run(
+      session.id,
+      `mkdir -p ${out}/deep; echo one > ${out}/a.csv; echo two > ${out}/deep/b; ln -s a.csv ${out}/c`,
+    );
+    const first = await hasAll("one\n", "two\n");
+    const csv = first.find(({ filename }) => filename === "a.csv");
+    expect(csv).toMatchObject({
+      mime_type: "text/csv",
+      scope: { type: "session", id: session.id },
+      downloadable: true,
+    });
+    await run(session.id, `echo three > ${out}/a.csv; rm ${out}/deep/b`);
+    const second = await hasAll("three\n", "two\n");
+    expect(second.map(({ id }) => id).sort()).toEqual(first.map(({ id }) => id).sort());
+    expect((await client.files.list({ ids: second.map(({ id }) => id) })).data).toHaveLength(2);
+    await run(session.id, `echo last > ${out}/last`);
+    await client.beta.sessions.archive(session.id);
+    await hasAll("last\n", "three\n", "two\n");
   });
 
   /** Its container is killed, its manager ends, or it is taken away: whatever loses a hand of this driver. */

@@ -46,12 +46,13 @@ export function fileHandlers(deps: FileDeps): ServiceImpl<typeof FileService> {
     },
     async listFiles(request) {
       const rule = rules();
-      checkWorkspace(rule, request.workspaceId, false);
+      checkWorkspace(rule, request.workspaceId, request.sessionId !== "");
       if (request.sessionId !== "") checkSessionId(rule, request.sessionId);
       rule.check(request.fileIds.length <= maxIds, "file_ids", `must be at most ${maxIds} ids`);
       rule.done();
       const wanted = new Set(request.fileIds);
-      const all = await files.list(request.workspaceId, request.sessionId);
+      const workspaceId = request.workspaceId || (await workspaceOf(deps.cache, request.sessionId, ""));
+      const all = await files.list(workspaceId, request.sessionId);
       const some = wanted.size === 0 ? all : all.filter(({ id }) => wanted.has(id));
       const { items, nextPageToken } = pageOf(some, ({ id }) => id, request);
       return { files: items, nextPageToken };

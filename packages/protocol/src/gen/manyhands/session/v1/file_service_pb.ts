@@ -159,7 +159,7 @@ export const UploadFileRequestSchema: GenMessage<UploadFileRequest> = /*@__PURE_
  */
 export type UploadStart = Message<"manyhands.session.v1.UploadStart"> & {
   /**
-   * Workspace; required.
+   * Workspace, or empty with `session_id`.
    *
    * @generated from field: string workspace_id = 1;
    */
@@ -306,7 +306,7 @@ export const GetFileResponseSchema: GenMessage<GetFileResponse> = /*@__PURE__*/
  */
 export type ListFilesRequest = Message<"manyhands.session.v1.ListFilesRequest"> & {
   /**
-   * Workspace; required.
+   * Workspace, or empty with `session_id`.
    *
    * @generated from field: string workspace_id = 1;
    */
