@@ -83,7 +83,7 @@ function act(view: View, state: Acting): Action {
   if (outside.length > 0) return dispatch(outside, "");
   const elsewhere = ready.filter((call) => placeOf(state.granted ?? [], state.hand?.id, call).at !== "own");
   if (elsewhere.length > 0) return append(...elsewhere.map((call) => toGranted(state, call)));
-  if (ready.length > 0 && state.hand !== undefined) return dispatch(ready, state.hand.id);
+  if (ready.length > 0 && state.hand && !state.hand.isStale) return dispatch(ready, state.hand.id);
   if (ready.length > 0 && !view.inFlight.has("provision")) return { type: "provision", calls: ready };
   const idleOperations = state.calls.filter((call) => isDispatched(call) && !view.inFlight.has(call.id));
   if (idleOperations.length > 0) return operate(view, idleOperations);

@@ -8,14 +8,16 @@ import {
   checkSessionId,
   checkTitleAndMetadata,
   checkWorkspace,
+  isJsonObject,
   parseJson,
   rules,
 } from "./request-rules.ts";
 
 const maxPairs = 16;
 const maxRemoved = 100;
+const maxResources = 100;
 
-/** Changes title, metadata and budget and takes resources away, by `session.updated`; a change of nothing writes nothing. */
+/** Changes title, metadata, budget and resources, by `session.updated`; a change of nothing writes nothing. */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.updateSession> {
@@ -28,13 +30,16 @@ export function updateSession(
     rule.check(removeResourceIds.length <= maxRemoved, "remove_resource_ids", `must be at most ${maxRemoved} ids`);
     rule.done();
     if (budgetJson !== undefined) parseJson("budget_json", budgetJson);
+    const wanted = resourcesToAdd(request.addResourcesJson);
     const hot = await deps.cache.current(sessionId);
     const before = hot.header;
     if (before?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
     const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
     const removed = removeResourceIds.filter((id) => before.resources.some((resource) => resource.id === id));
+    const added = wanted.filter(({ id }) => !before.resources.some((resource) => resource.id === id));
     const isTitleKept = title === undefined || title === before.title;
-    if (isTitleKept && changed.length === 0 && removed.length === 0 && budgetJson === undefined) {
+    const isKept = changed.length === 0 && removed.length === 0 && added.length === 0;
+    if (isTitleKept && isKept && budgetJson === undefined) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -45,6 +50,7 @@ export function updateSession(
         value: {
           metadata: Object.fromEntries(changed),
           removedResourceIds: removed,
+          ...(added.length === 0 ? {} : { addedResourcesJson: new TextEncoder().encode(JSON.stringify(added)) }),
           ...(title === undefined ? {} : { title }),
           ...(budgetJson === undefined ? {} : { budgetJson }),
         },
@@ -62,9 +68,25 @@ export function updateSession(
           "metadata",
           `would hold ${merged.length} pairs, at most ${maxPairs} are allowed`,
         );
+        const resources = current.resources.length + added.length;
+        after.check(
+          resources <= maxResources,
+          "resources",
+          `would be ${resources}, at most ${maxResources} are allowed`,
+        );
         after.done();
       },
     );
     return { session: sessionToWire(sessionId, header) };
   };
+}
+
+/** Objects with an id, each its own. */
+function resourcesToAdd(bytes: Uint8Array): Record<string, unknown>[] {
+  const list = parseJson("add_resources_json", bytes, []);
+  const rule = rules();
+  const isList = Array.isArray(list) && list.every((item) => isJsonObject(item) && typeof item.id === "string");
+  rule.check(isList, "add_resources_json", "must be an array of objects with an id");
+  rule.done();
+  return isList ? list.filter(isJsonObject) : [];
 }
