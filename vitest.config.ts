@@ -2,7 +2,10 @@ import { defineConfig } from "vitest/config";
 
 const source = { resolve: { conditions: ["source"] }, ssr: { resolve: { conditions: ["source"] } } };
 
-/** `unit` needs nothing; `int` needs nats-server and a Docker Engine; `e2e` starts the whole platform. */
+/** End-to-end tests that wait more than they compute, each with a platform of its own: two files at a time. */
+const sideBySide = ["test/{conformance,egress,harness,simulation}/*.e2e.test.ts"];
+
+/** `unit` needs nothing; `int` needs nats-server and a Docker Engine; `e2e` and `e2e-alone` start the whole platform. */
 export default defineConfig({
   ...source,
   test: {
@@ -29,10 +32,23 @@ export default defineConfig({
         ...source,
         test: {
           name: "e2e",
+          include: sideBySide,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        ...source,
+        test: {
+          name: "e2e-alone",
           include: ["test/**/*.e2e.test.ts"],
+          exclude: [...sideBySide, "**/node_modules/**"],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -27,7 +27,7 @@ const report = z.object({
   ),
 });
 
-/** Runs one vitest project and counts its tests; a file that cannot be loaded counts as one failure. */
+/** Runs a vitest project, and those whose name begins with its name, and counts its tests; a file that cannot be loaded counts as one failure. */
 export async function runVitest(
   project: string,
   filters: readonly string[],
@@ -39,7 +39,7 @@ export async function runVitest(
     [
       join(rootDir, "node_modules", "vitest", "vitest.mjs"),
       "run",
-      ...["--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${outputFile}`],
+      ...["--project", `${project}*`, "--reporter=default", "--reporter=json", `--outputFile.json=${outputFile}`],
       ...filters,
     ],
     { ...toolEnv(), ...extraEnv, ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }) },
