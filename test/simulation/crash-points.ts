@@ -193,11 +193,24 @@ export const crashPoints: readonly CrashPoint[] = [
   {
     id: "CP25",
     rule: "vault-proxy dies during an MCP call: its receipt decides, and without one the outcome is unknown.",
-    core: [
-      { file: "services/vault-proxy/src/mcp/mcp-tools.int.test.ts", title: "sends an operation once, however often" },
-    ],
+    core: "simulated",
     real: [
       { file: "services/vault-proxy/src/mcp/mcp-tools.int.test.ts", title: "sends an operation once, however often" },
+    ],
+  },
+  {
+    id: "CP26",
+    rule: "A push is done and vault-proxy dies: the host's refs tell what came of it, and the log tells the model.",
+    core: [{ file: "services/vault-proxy/src/policy/push-outcome.test.ts", title: "what came of a push (CP26)" }],
+    real: [
+      {
+        file: "test/egress/push-crash.e2e.test.ts",
+        title: "tells that a push was done whose proxy was killed before the answer came through",
+      },
+      {
+        file: "test/egress/push-crash.e2e.test.ts",
+        title: "tells that a push was not done that the server never began",
+      },
     ],
   },
   {
@@ -222,6 +235,5 @@ export const crashPoints: readonly CrashPoint[] = [
 
 /** Rows of the same table that nothing serves yet, and why. */
 export const notServed: Readonly<Record<string, string>> = {
-  CP26: "resolving a push by comparing refs is the git proxy's",
   CP28: "handing a hand from one session to another while a call runs",
 };

@@ -186,6 +186,11 @@ export interface EventPayloads {
   "hand.released": { hand_id: string; reason: string };
   "hand.granted": { hand_id: string; grant_id: string; to_session_id: string; rights: string[] };
   "hand.revoked": { hand_id: string; grant_id: string };
+  "push.settled": {
+    url: string;
+    outcome: PushOutcome;
+    refs: { ref: string; old: string; new: string; outcome: PushOutcome }[];
+  };
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };
   "credential.used": {
@@ -202,6 +207,9 @@ export interface EventPayloads {
     output_tokens?: number;
   };
 }
+
+/** What came of a push whose answer was lost, or of one of its refs. */
+export type PushOutcome = "COMPLETED" | "NOT_STARTED" | "UNKNOWN";
 
 /** Every event type of the catalogue. */
 export type EventType = keyof EventPayloads;
@@ -262,6 +270,7 @@ export const platformEventTypes = [
   "hand.released",
   "hand.granted",
   "hand.revoked",
+  "push.settled",
   "context.checkpointed",
   "credential.used",
   "session.mcp_tools_listed",

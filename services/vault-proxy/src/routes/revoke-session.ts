@@ -1,5 +1,6 @@
 import type { ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
+import type { Pushes } from "../git/pushes.ts";
 import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import type { BindingStore } from "../store/binding-store.ts";
@@ -9,6 +10,7 @@ type Deps = {
   readonly bindings: Pick<BindingStore, "revoke">;
   readonly guard: Pick<SessionGuard, "ended">;
   readonly mcp: Pick<SessionMcp, "calls">;
+  readonly pushes: Pick<Pushes, "end">;
   readonly clock: { nowMs(): number };
 };
 
@@ -21,6 +23,7 @@ export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["rev
     await deps.bindings.revoke(sessionId, deps.clock.nowMs());
     deps.guard.ended(sessionId);
     await deps.mcp.calls.end(sessionId);
+    await deps.pushes.end(sessionId);
     return {};
   };
 }
