@@ -75,7 +75,7 @@ export class ToolProxies {
         scheduler.after(options?.deadlineMs ?? 0, () => brain.deliver(() => deadline.abort()));
         const signal = AbortSignal.any([deadline.signal, ...(options?.signal ? [options.signal] : [])]);
         const open = () => {
-          if (scheduler.chance(faults.twice * 4)) this.call(call); // at the other one, perhaps
+          if (scheduler.chance(faults.twice * 8)) this.call(call); // at the other one, perhaps
           return this.call(call);
         };
         const ends = through(brain, { site: "call tool", label: ({ outcome }) => outcome, open, signal });
@@ -192,7 +192,7 @@ export class ToolProxies {
       get: async (key) => await process.call("receipt read", () => receipts.get(key)),
       create: async (key, value) => {
         const revision = await process.call("receipt created", () => receipts.create(key, value));
-        if (!scheduler.chance(faults.pause)) return revision;
+        if (!scheduler.chance(faults.pause * 5)) return revision;
         this.pause(proxy); // with a receipt in its hands, and nothing sent
         return await new Promise((resolve) => process.deliver(() => resolve(revision)));
       },

@@ -7,9 +7,10 @@ import type { Session as StoredSession } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
 import { check, param, readQuery } from "../http/query.ts";
-import { sessionAgent, sessionResources } from "../map/session.ts";
+import { sessionResources } from "../map/session.ts";
 import { resourceUpdate } from "../schemas/session.ts";
 import type { DeletedResource, Page, SessionResource } from "../sdk-types.ts";
+import { bindAgain } from "./bind-again.ts";
 import { readSession } from "./sessions.ts";
 
 type ResourceDeps = Pick<Deps, "sessions" | "vaults">;
@@ -32,7 +33,7 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
     const session = await readSession(deps, call);
     const resource = find(sessionResources(session), call.param("resource"));
     refuseArchived(session);
-    await bind(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
+    await bindAgain(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
     return resource;
   },
 
@@ -48,32 +49,12 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
     const { session: left } = await deps.sessions.updateSession(request, call.rpc);
     if (left === undefined) throw AppError.internal(new Error("session-store answered without a session"));
     // Whoever repeats this after a failure here finds no resource any more, so it must not be given up lightly.
-    await retry(() => bind(deps, call, left, () => ""), { attempts: BIND_ATTEMPTS, signal: call.signal });
+    await retry(() => bindAgain(deps, call, left), { attempts: BIND_ATTEMPTS, signal: call.signal });
     return { id: resource.id, type: "session_resource_deleted" };
   },
 });
 
 const BIND_ATTEMPTS = 5;
-
-/** Binds exactly the repositories the session has now; a token left empty keeps the one that is stored. */
-async function bind(
-  deps: ResourceDeps,
-  call: Call,
-  session: StoredSession,
-  tokenOf: (resourceId: string) => string,
-): Promise<void> {
-  const repositories = sessionResources(session).flatMap((each) =>
-    each.type === "github_repository" ? [{ url: each.url, allowPush: true, authorizationToken: tokenOf(each.id) }] : [],
-  );
-  const request = {
-    workspaceId: call.caller.workspaceId,
-    sessionId: session.id,
-    vaultIds: session.vaultIds,
-    repositories,
-    mcpServers: sessionAgent(session).mcp_servers.map(({ name, url }) => ({ name, url })),
-  };
-  await deps.vaults.bindSession(request, call.rpc);
-}
 
 function refuseArchived({ id, archivedAt }: StoredSession): void {
   if (archivedAt) throw AppError.conflict("SESSION_CLOSED", `session ${id} is archived`);

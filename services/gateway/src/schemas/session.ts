@@ -1,7 +1,7 @@
 /** Requests about sessions and their resources. */
 import { z } from "zod";
 import { agentOverrides } from "./agent.ts";
-import { httpUrl, id, metadata, metadataPatch, notServed, text } from "./common.ts";
+import { httpUrl, id, metadata, metadataPatch, text } from "./common.ts";
 import { initialEvents } from "./events.ts";
 
 const version = z.int("must be a whole number").min(1, "must be at least 1").max(0xffff_ffff).optional();
@@ -88,10 +88,13 @@ export const sessionCreate = z.object({
 export const sessionUpdate = z.object({
   title: text(0, 256).nullish(),
   metadata: metadataPatch.nullish(),
-  agent: notServed("changing the agent of a session is"),
+  agent: agentOverrides.optional(),
   budget: budget.nullable().optional(),
   vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }).optional(),
 });
+
+/** What sessions.update may change. */
+export type SessionUpdate = z.infer<typeof sessionUpdate>;
 
 /** Body of sessions.resources.update. */
 export const resourceUpdate = z.object({ authorization_token: token });

@@ -8,6 +8,7 @@ import {
   checkSessionId,
   checkTitleAndMetadata,
   checkWorkspace,
+  isJsonObject,
   parseJson,
   rules,
 } from "./request-rules.ts";
@@ -15,17 +16,22 @@ import {
 const maxPairs = 16;
 const maxRemoved = 100;
 
-/** Changes title, metadata and budget and takes resources away, by `session.updated`; a change of nothing writes nothing. */
+/**
+ * Changes title, metadata, budget and agent and takes resources away, by `session.updated`; a change of nothing writes
+ * nothing. The agent changes between turns only.
+ */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.updateSession> {
   return async (request, context) => {
-    const { workspaceId, sessionId, title, metadata, removeResourceIds, budgetJson } = request;
+    const { workspaceId, sessionId, title, metadata, removeResourceIds, budgetJson, agentJson } = request;
     const rule = rules();
     checkWorkspace(rule, workspaceId, false);
     checkSessionId(rule, sessionId);
     checkTitleAndMetadata(rule, title ?? "", metadata, true);
     rule.check(removeResourceIds.length <= maxRemoved, "remove_resource_ids", `must be at most ${maxRemoved} ids`);
+    const isAgent = agentJson === undefined || isJsonObject(parseJson("agent_json", agentJson));
+    rule.check(isAgent, "agent_json", "must be a JSON object");
     rule.done();
     if (budgetJson !== undefined) parseJson("budget_json", budgetJson);
     const hot = await deps.cache.current(sessionId);
@@ -34,7 +40,8 @@ export function updateSession(
     const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
     const removed = removeResourceIds.filter((id) => before.resources.some((resource) => resource.id === id));
     const isTitleKept = title === undefined || title === before.title;
-    if (isTitleKept && changed.length === 0 && removed.length === 0 && budgetJson === undefined) {
+    const isSetupKept = budgetJson === undefined && agentJson === undefined;
+    if (isTitleKept && changed.length === 0 && removed.length === 0 && isSetupKept) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -47,6 +54,7 @@ export function updateSession(
           removedResourceIds: removed,
           ...(title === undefined ? {} : { title }),
           ...(budgetJson === undefined ? {} : { budgetJson }),
+          ...(agentJson === undefined ? {} : { agentJson }),
         },
       },
     });
@@ -55,6 +63,8 @@ export function updateSession(
       { events: [event], requestId: "", epoch: 0 },
       appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
       (current) => {
+        if (agentJson !== undefined && (current.status === "running" || current.status === "rescheduling"))
+          throw AppError.conflict("SESSION_RUNNING", "agent: cannot be changed while the session is running");
         const merged = Object.values({ ...current.metadata, ...metadata }).filter((value) => value !== "");
         const after = rules();
         after.check(
