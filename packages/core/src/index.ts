@@ -22,3 +22,4 @@ export * from "./state.ts";
 export * from "./tool-definitions.ts";
 export * from "./tool-policy.ts";
 export * from "./transcript.ts";
+export * from "./url-sources.ts";
