@@ -17,8 +17,17 @@ import type { Action, EventDraft } from "./actions.ts";
 import { budgetState } from "./budget.ts";
 import { shrink } from "./context/shrink.ts";
 import type { StopReason } from "./events.ts";
+import { placeOf } from "./granted-hands.ts";
 import type { Limits } from "./limits.ts";
-import { abandonedDraft, deniedDraft, forkedWhileRunning, interruptedBeforeRun, resultDraft } from "./recovery.ts";
+import {
+  abandonedDraft,
+  deniedDraft,
+  forkedWhileRunning,
+  interruptedBeforeRun,
+  noRight,
+  notStarted,
+  resultDraft,
+} from "./recovery.ts";
 import type { Acting, Asking, Call, LivingState, State } from "./state.ts";
 import { isServerTool } from "./tool-definitions.ts";
 
@@ -72,6 +81,8 @@ function act(view: View, state: Acting): Action {
   const ready = state.calls.filter(isReady).slice(0, freeSlots(view, state));
   const outside = ready.filter((call) => !needsHand(call));
   if (outside.length > 0) return dispatch(outside, "");
+  const elsewhere = ready.filter((call) => placeOf(state.granted ?? [], state.hand?.id, call).at !== "own");
+  if (elsewhere.length > 0) return append(...elsewhere.map((call) => toGranted(state, call)));
   if (ready.length > 0 && state.hand !== undefined) return dispatch(ready, state.hand.id);
   if (ready.length > 0 && !view.inFlight.has("provision")) return { type: "provision", calls: ready };
   const idleOperations = state.calls.filter((call) => isDispatched(call) && !view.inFlight.has(call.id));
@@ -170,6 +181,14 @@ function dispatch(calls: readonly Call[], handId: string): Action {
       attempt: 1,
     })),
   );
+}
+
+/** A call to another session's hand goes by the grant; one without a right is answered. */
+function toGranted(state: Acting, call: Call): EventDraft {
+  const place = placeOf(state.granted ?? [], state.hand?.id, call);
+  if (place.at !== "granted") return resultDraft(call, "NOT_STARTED", notStarted(call, noRight(call)), true);
+  const { handId: hand_id, grantId: grant_id } = place;
+  return { type: "operation.dispatched", operation_id: call.id, hand_id, grant_id, attempt: 1 };
 }
 
 function operate(view: View, calls: readonly Call[]): Action {

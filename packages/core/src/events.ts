@@ -173,7 +173,7 @@ export interface EventPayloads {
   } & SessionSetup;
   "brain.woken": { epoch: number; harness_kind: string; harness_version: string; instance_id: string };
   "brain.released": { reason: "drain" | "idle" | "interrupt" };
-  "operation.dispatched": { operation_id: string; hand_id: string; attempt: number };
+  "operation.dispatched": { operation_id: string; hand_id: string; attempt: number; grant_id?: string };
   "hand.provisioned": {
     hand_id: string;
     name: string;
@@ -184,7 +184,15 @@ export interface EventPayloads {
   };
   "hand.lost": { hand_id: string; reason: string };
   "hand.released": { hand_id: string; reason: string };
-  "hand.granted": { hand_id: string; grant_id: string; to_session_id: string; rights: string[] };
+  "hand.granted": {
+    hand_id: string;
+    grant_id: string;
+    to_session_id: string;
+    rights: string[];
+    tools: string[];
+    /** True in the log of the session that received it. */
+    received?: boolean;
+  };
   "hand.revoked": { hand_id: string; grant_id: string };
   "push.settled": {
     url: string;

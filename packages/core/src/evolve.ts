@@ -2,12 +2,14 @@
  * The fold: events → state. Total and deterministic (H1) — every event in every state gives a state, unknown events and
  * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
  */
-import { objectOf, parseAgent, withSettings } from "./agent-config.ts";
+import { parseAgent, withSettings } from "./agent-config.ts";
 import { born, forked, reborn, withoutHand } from "./beginning.ts";
 import { parseBudget } from "./budget.ts";
+import { allowed, callOf } from "./call-of.ts";
 import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { filesAfterOperation, filesOfNewHand } from "./files-after.ts";
+import { withGranted } from "./granted-hands.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { withoutResources } from "./resources.ts";
 import { changedSettings } from "./settings.ts";
@@ -21,7 +23,6 @@ import {
   type LivingState,
   type State,
 } from "./state.ts";
-import { isServerTool } from "./tool-definitions.ts";
 import { addUsage, addUsageOf } from "./usage.ts";
 
 /** The state after one more event. */
@@ -33,7 +34,7 @@ export function evolve(state: State, event: SessionEvent | UnknownEvent): State 
   if (state.phase === "unborn") return event.type === "session.created" ? born(event) : { ...state, head };
   if (isClosing(event.type)) return { phase: "closed", head, epoch: state.epoch };
   const woken = needsBrain(event.type) ? becomeRunning(state, event.at) : state;
-  return apply({ ...woken, head }, event);
+  return apply(withGranted({ ...woken, head }, event), event);
 }
 
 /** The state of a log, or of a log that goes on from `from`. */
@@ -141,30 +142,6 @@ function confirm(state: LivingState, event: EventOf<"user.tool_confirmation">): 
   });
 }
 
-function callOf(
-  state: LivingState,
-  event: EventOf<"agent.tool_use" | "agent.mcp_tool_use" | "agent.custom_tool_use">,
-): Call {
-  const base = { id: event.id, name: event.name, input: event.input, ordinal: state.toolCalls + 1 };
-  if (event.type === "agent.custom_tool_use") {
-    return { ...base, kind: "custom", progress: { at: "waiting", for: "client" } };
-  }
-  const kind = event.type === "agent.tool_use" ? "agent" : "mcp";
-  const server = event.type === "agent.mcp_tool_use" ? { server: event.mcp_server_name } : {};
-  return { ...base, ...server, kind, progress: firstProgress(state, { ...base, kind }, event.evaluated_permission) };
-}
-
-function firstProgress(state: LivingState, call: Pick<Call, "name" | "kind">, permission?: string): CallProgress {
-  if (permission === "deny") return { at: "denied" };
-  return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);
-}
-
-/** In a self-hosted environment what would run in a hand is run and answered by a worker from outside. */
-function allowed(state: LivingState, { name, kind }: Pick<Call, "name" | "kind">): CallProgress {
-  const isOutside = objectOf(state.environment.config).type === "self_hosted";
-  return isOutside && kind === "agent" && !isServerTool(name) ? { at: "waiting", for: "worker" } : { at: "ready" };
-}
-
 function addCall(state: LivingState, call: Call): LivingState {
   const counted = { ...state, toolCalls: state.toolCalls + 1 };
   if (counted.phase === "resting") return acting(counted, [call]);
@@ -217,7 +194,13 @@ function dispatch(state: LivingState, event: EventOf<"operation.dispatched">): L
   return setProgress(state, event.operation_id, (progress) =>
     progress.at === "answered"
       ? progress
-      : { at: "dispatched", handId: event.hand_id, epoch: event.epoch, attempt: event.attempt },
+      : {
+          at: "dispatched",
+          handId: event.hand_id,
+          epoch: event.epoch,
+          attempt: event.attempt,
+          ...(event.grant_id === undefined ? {} : { grantId: event.grant_id }),
+        },
   );
 }
 

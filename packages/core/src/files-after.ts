@@ -9,11 +9,11 @@ export function filesOfNewHand(state: LivingState, handId: string): LivingState 
   return { ...state, filesAfter: [`start_${handId}`] };
 }
 
-/** An operation of a hand was answered; what was never sent to one changed no file. */
+/** An operation of a hand was answered; what was never sent to the session's own changed no file of it. */
 export function filesAfterOperation(state: LivingState, before: LivingState, operationId: string): LivingState {
   if (before.phase === "resting" || state === before) return state;
   const progress = before.calls.find(({ id }) => id === operationId)?.progress;
-  if (progress?.at !== "dispatched" || progress.handId === "") return state;
+  if (progress?.at !== "dispatched" || progress.handId === "" || progress.grantId !== undefined) return state;
   const known = before.filesAfter ?? [];
   const start = known.filter((id) => id.startsWith("start_"));
   const operations = known.filter((id) => !id.startsWith("start_")).slice(0, maxOperations - 1);

@@ -10,6 +10,7 @@ export * from "./context/window-state.ts";
 export * from "./decide.ts";
 export * from "./events.ts";
 export * from "./evolve.ts";
+export * from "./granted-hands.ts";
 export * from "./header.ts";
 export * from "./ids.ts";
 export * from "./limits.ts";

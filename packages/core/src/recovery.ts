@@ -5,6 +5,7 @@
 import type { EventDraft } from "./actions.ts";
 import { type ContentBlock, text } from "./content.ts";
 import type { OperationOutcome } from "./events.ts";
+import { handField } from "./granted-hands.ts";
 import type { Call } from "./state.ts";
 import { malformedInputField } from "./tool-policy.ts";
 
@@ -51,6 +52,11 @@ function sandboxWords(call: Call, isHandLost: boolean): string[] {
 /** Words for an operation that is proved not to have run. */
 export function notStarted(call: Call, detail: string): string {
   return `This ${call.name} call was not run: ${detail}`;
+}
+
+/** Why a call to another session's hand is not run: no grant allows it, or not any more. */
+export function noRight({ name, input }: Pick<Call, "name" | "input">): string {
+  return `there is no right to use ${name} in the sandbox ${String(input[handField])}. Leave \`${handField}\` out for your own.`;
 }
 
 /** Words for a tool use that the user's interrupt ended before it ran. */

@@ -72,7 +72,7 @@ const progresses: Readonly<Record<string, Check>> = {
   waiting: fields({ for: oneOf("confirmation", "client", "worker") }),
   ready: object,
   denied: fields({ message: maybe(text) }),
-  dispatched: fields({ handId: text, epoch: count, attempt: count }),
+  dispatched: fields({ handId: text, epoch: count, attempt: count, grantId: maybe(text) }),
   leftBehind: fields({ handId: text }),
   answered: object,
 };
@@ -95,6 +95,7 @@ const living = fields({
   environment: object,
   resources: list(object),
   hand: maybe(fields({ id: text, generation: count })),
+  granted: maybe(list(fields({ handId: text, grantId: text, rights: list(text), tools: list(text) }))),
   handsMade: count,
   filesAfter: maybe(list(text)),
   inbox: list(count),

@@ -11,12 +11,29 @@ export interface KnownHand {
   readonly generation: number;
 }
 
+/** A right to a hand that is another session's. */
+export interface GrantedHand {
+  readonly handId: string;
+  readonly grantId: string;
+  /** `execute`, `read`, `attach`, `transfer`. */
+  readonly rights: readonly string[];
+  /** Tools it is limited to; empty means all. */
+  readonly tools: readonly string[];
+}
+
 /** Where one tool use stands. */
 export type CallProgress =
   | { readonly at: "waiting"; readonly for: "confirmation" | "client" | "worker" }
   | { readonly at: "ready" }
   | { readonly at: "denied"; readonly message?: string }
-  | { readonly at: "dispatched"; readonly handId: string; readonly epoch: number; readonly attempt: number }
+  | {
+      readonly at: "dispatched";
+      readonly handId: string;
+      readonly epoch: number;
+      readonly attempt: number;
+      /** Where the hand is another session's: the right by which it is used. */
+      readonly grantId?: string;
+    }
   /** Dispatched by the session this one was forked from; its outcome is not this session's to see. */
   | { readonly at: "leftBehind"; readonly handId: string }
   | { readonly at: "answered" };
@@ -65,6 +82,8 @@ interface Living {
   readonly environment: JsonObject;
   readonly resources: readonly JsonObject[];
   readonly hand?: KnownHand;
+  /** Hands of other sessions that it may use; absent when there are none. */
+  readonly granted?: readonly GrantedHand[];
   /** How many hands the session has had. */
   readonly handsMade: number;
   /**

@@ -1,9 +1,12 @@
 /**
  * Tools as the model is shown them. Names and inputs of the built-in toolset are those of the public API, so that an
- * agent's prompt works unchanged. Order and bytes never vary: they are part of the cached prefix.
+ * agent's prompt works unchanged. Order and bytes never vary, but when another session's hand is granted or the grant
+ * ends: they are part of the cached prefix.
  */
-import type { AgentConfig } from "./agent-config.ts";
+import { type AgentConfig, objectOf } from "./agent-config.ts";
 import type { JsonObject } from "./events.ts";
+import { handField, handsFor } from "./granted-hands.ts";
+import type { GrantedHand } from "./state.ts";
 
 /** A tool as the Messages API takes it. */
 export interface ToolDefinition {
@@ -138,15 +141,18 @@ export function isHandTool(name: string): boolean {
 }
 
 /**
- * The tools an agent may use, built-in ones first, then its own in the order of its configuration. A custom tool with
+ * The tools an agent may use, built-in ones first, then its own in the order of its configuration. `granted` are the hands of
+ * other sessions that they may be used in. A custom tool with
  * the name of an enabled built-in one is left out: names must be unique. Tools of MCP servers come from the log: see mcp-tools.ts.
  */
-export function toolDefinitions(agent: AgentConfig): ToolDefinition[] {
+export function toolDefinitions(agent: AgentConfig, granted: readonly GrantedHand[] = []): ToolDefinition[] {
   const { toolset } = agent;
   const builtIn =
     toolset === undefined
       ? []
-      : [...handTools, ...webTools].filter((tool) => (toolset.exceptions.get(tool.name) ?? toolset).enabled);
+      : [...handTools.map((tool) => withGrantedHands(tool, granted)), ...webTools].filter(
+          (tool) => (toolset.exceptions.get(tool.name) ?? toolset).enabled,
+        );
   if (agent.context.recall) builtIn.push(recallTool);
   const taken = new Set(builtIn.map((tool) => tool.name));
   const custom: ToolDefinition[] = [];
@@ -156,4 +162,17 @@ export function toolDefinitions(agent: AgentConfig): ToolDefinition[] {
     custom.push({ name: tool.name, description: tool.description, input_schema: tool.inputSchema });
   }
   return [...builtIn, ...custom];
+}
+
+/** A tool that may be used in other sessions' hands too takes which one. */
+function withGrantedHands(tool: ToolDefinition, granted: readonly GrantedHand[]): ToolDefinition {
+  const hands = handsFor(granted, tool.name);
+  if (hands.length === 0) return tool;
+  const description =
+    "Which sandbox to use; leave it out for your own. The others belong to other sessions, which work in them too and can end your right to use them.";
+  const properties = {
+    ...objectOf(tool.input_schema.properties),
+    [handField]: { type: "string", enum: hands, description },
+  };
+  return { ...tool, input_schema: { ...tool.input_schema, properties } };
 }

@@ -14,7 +14,9 @@ import { summaryRequest } from "./context/context-words.ts";
 import { cutOf, droppedInSteps } from "./context/cut.ts";
 import { type ContextStrategy, defaultContext } from "./context/strategy.ts";
 import { isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
+import { grantedAfter } from "./granted-hands.ts";
 import { listedMcpTools, mcpToolDefinitions } from "./mcp-tools.ts";
+import type { GrantedHand } from "./state.ts";
 import { recallTool, type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
 import type { ModelBlock, ModelTurn } from "./turn-blocks.ts";
 import { TurnWriter } from "./turn-writer.ts";
@@ -78,7 +80,7 @@ function requestOf(
 ): ModelRequest {
   const { agent } = options;
   const mcp = agent.mcp.size === 0 ? [] : mcpToolDefinitions(agent, listedMcpTools(events, options.contextPosition));
-  const tools = [...toolDefinitions(agent), ...mcp];
+  const tools = [...toolDefinitions(agent, grantedBelow(events, options.contextPosition)), ...mcp];
   if (!tools.some((tool) => tool.name === recallTool.name) && usesRecall(turns)) tools.push(recallTool);
   const isThinking = thinksAdaptively(agent.model);
   return {
@@ -93,6 +95,15 @@ function requestOf(
       : { tools: tools.map((tool, at) => (at === tools.length - 1 ? { ...tool, ...mark } : tool)) }),
     messages: withCacheMarks(turns),
   };
+}
+
+function grantedBelow(events: readonly (SessionEvent | UnknownEvent)[], contextPosition: number) {
+  let granted: readonly GrantedHand[] = [];
+  for (const event of events) {
+    if (event.position >= contextPosition) break;
+    if (!isUnknownEvent(event)) granted = grantedAfter(granted, event);
+  }
+  return granted;
 }
 
 /** A tool that the shown history uses must be defined, also after the strategy that offered it was changed. */

@@ -6,7 +6,7 @@ import { cancelOperation } from "./routes/cancel-operation.ts";
 import { describeDrivers } from "./routes/describe-drivers.ts";
 import { execute } from "./routes/execute.ts";
 import { getHand } from "./routes/get-hand.ts";
-import { grant, narrowGrant, revokeGrant } from "./routes/grants.ts";
+import { getGrant, grant, narrowGrant, revokeGrant } from "./routes/grants.ts";
 import { listHands } from "./routes/list-hands.ts";
 import { provision } from "./routes/provision.ts";
 import { readFiles } from "./routes/read-files.ts";
@@ -28,6 +28,7 @@ export function routes({ manager, chosen }: Deps): Implemented {
     readFiles: readFiles(manager),
     grant: grant(manager),
     narrowGrant: narrowGrant(manager),
+    getGrant: getGrant(manager),
     transferHand: transferHand(manager),
     revokeGrant: revokeGrant(manager),
     describeDrivers: describeDrivers(manager, chosen),

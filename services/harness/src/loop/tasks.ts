@@ -140,7 +140,7 @@ class SessionTasks implements Tasks {
     let claimed: Claimed | undefined;
     const guess = () => {
       if (!needsHand || claimed === undefined || this.guess !== undefined || this.gone.signal.aborted) return;
-      if (claimed.state.hand !== undefined || abort.signal.aborted) return;
+      if (claimed.state.hand !== undefined || claimed.state.granted !== undefined || abort.signal.aborted) return;
       if (objectOf(claimed.state.environment.config).type === "self_hosted") return; // its workers come by themselves
       this.guess = guessHand(this.ports.sandboxes, { id: this.sessionId, ...claimed });
     };
@@ -236,12 +236,12 @@ class SessionTasks implements Tasks {
       this.runServerTool(call, options, cancel.signal);
       return cancel;
     }
+    const { at: _, ...intent } = progress;
     runOperation(this.ports, {
       sessionId: this.sessionId,
       call,
-      handId: progress.handId,
+      ...intent,
       epoch,
-      attempt: progress.attempt,
       mode,
       timeoutMs: timeoutOf(call, this.ports.limits),
       maxAttempts: this.ports.limits.operationAttempts,

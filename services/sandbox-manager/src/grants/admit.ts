@@ -1,5 +1,6 @@
 /** Whether a caller may do what it asks of a hand: its own session's, or one that was granted the right. */
 import { AppError } from "@manyhands/kit";
+import type { HandRecord } from "../hands/hand-record.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
 import { decideUse, type Use, type Verdict } from "./decide.ts";
@@ -19,8 +20,9 @@ export type Ask = Pick<Use, "rights" | "tool">;
 export type Admitted = { readonly grant: Grant; readonly stored: StoredGrants; readonly untilMs: number };
 
 /**
- * Undefined for the hand's own session and the platform; the grant for who holds one. NOT_FOUND for anybody else, as
- * for a hand that never was; PERMISSION_DENIED for a holder whose grant does not allow it.
+ * Undefined for the hand's own session and the platform; the grant for who holds one. FENCED for the session that it was
+ * moved from, NOT_FOUND for anybody else, as for a hand that never was; PERMISSION_DENIED for a holder whose grant does
+ * not allow it.
  */
 export async function admitAsker(
   manager: Manager,
@@ -30,8 +32,11 @@ export async function admitAsker(
 ): Promise<Admitted | undefined> {
   const { sessionId, grantToken } = asker;
   if (grantToken === "") {
-    if (sessionId !== "" && (await ownerOf(manager, handId)) !== sessionId) throw AppError.notFound("hand", handId);
-    return undefined;
+    if (sessionId === "") return undefined;
+    const record = await recordOf(manager, handId);
+    if (record?.sessionId === sessionId) return undefined;
+    if (record?.handId !== handId || record.moved?.fromSessionId !== sessionId) throw AppError.notFound("hand", handId);
+    throw AppError.fenced(`hand ${handId} was transferred to another session`, { transferred: "true" });
   }
   const grantId = await grantOf(manager, handId, asker);
   const stored = await manager.grants.read(handId);
@@ -46,9 +51,22 @@ export async function grantOf(manager: Manager, handId: string, { sessionId, gra
   return named.grantId;
 }
 
-async function ownerOf(manager: Manager, handId: string): Promise<string | undefined> {
-  const record = manager.held.get(handId)?.stored.record ?? (await manager.store.byId(handId))?.record;
-  return record?.sessionId;
+/** True for an operation that a session began in a hand before it was moved on: how it ends is still its own to see. */
+export async function isFormerOperation(
+  manager: Manager,
+  handId: string,
+  { sessionId, grantToken }: Asker,
+  operationId: string,
+): Promise<boolean> {
+  if (sessionId === "" || grantToken !== "") return false;
+  const record = await recordOf(manager, handId);
+  if (record?.handId !== handId || record.sessionId === sessionId) return false;
+  const former = record.formerOperations ?? [];
+  return former.some((one) => one.sessionId === sessionId && one.operationId === operationId);
+}
+
+async function recordOf(manager: Manager, handId: string): Promise<HandRecord | undefined> {
+  return manager.held.get(handId)?.stored.record ?? (await manager.store.byId(handId))?.record;
 }
 
 /** A use that is allowed, or the refusal in words. */

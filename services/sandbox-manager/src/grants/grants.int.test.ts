@@ -91,6 +91,11 @@ test("a session goes on in another one's live container by a grant, through any 
   });
   const granted = { type: "hand.granted", hand_id: handId, grant_id: grantId, to_session_id: b, rights: ["execute"] };
   for (const sessionId of [a, b]) expect(await handEvents(sessionId)).toMatchObject([granted]);
+  expect((await handEvents(a))[0]).not.toHaveProperty("received");
+  expect((await handEvents(b))[0]).toHaveProperty("received", true);
+  // The log names the grant; its token only the session that received it is given again.
+  expect(await two.client.getGrant({ grantId, sessionId: b })).toMatchObject({ handId, token, rights: ["execute"] });
+  await expect(two.client.getGrant({ grantId, sessionId: a })).rejects.toMatchObject({ kind: "notFound" });
 });
 
 test("revoking cuts the running call of the grant and of those made from it, and of nobody else", async () => {
@@ -230,7 +235,7 @@ test("a transfer moves the live hand: the other session has it by name, ends it,
   const { hand: found, reused } = await two.client.provision({ sessionId: b, epoch: 1n });
   expect([found?.id, reused]).toEqual([handId, true]);
   expect((await run(two.client, handId, { sessionId: b }, "pwd; cat /workspace/file")).content).toBe("/tmp\nkept\n");
-  await expect(run(one.client, handId, { sessionId: a }, "true", 7n)).rejects.toMatchObject({ kind: "notFound" });
+  await expect(run(one.client, handId, { sessionId: a }, "true", 7n)).rejects.toMatchObject({ kind: "fenced" });
   await expect(run(one.client, handId, { sessionId: b, grantToken: token }, "true")).rejects.toMatchObject({
     reason: "GRANT_REVOKED", // what A had granted ended with its own right
   });

@@ -82,17 +82,35 @@ async function give(
     return more;
   });
   if (!grant) throw AppError.internal(new Error("a grant was written and is not there"));
-  const { grantId, rights } = grant;
-  await tell(manager, [sessionId, grant.fromSessionId, grant.toSessionId], `granted_${grantId}`, {
+  const { grantId } = grant;
+  const to = grant.toSessionId;
+  const event: NewEvent<"hand.granted"> = {
     id: "",
     type: "hand.granted",
     hand_id: handId,
     grant_id: grantId,
-    to_session_id: grant.toSessionId,
-    rights: [...rights],
-  });
+    to_session_id: to,
+    rights: [...grant.rights],
+    tools: [...grant.tools],
+  };
+  const others = [sessionId, grant.fromSessionId].filter((one) => one !== to);
+  await tell(manager, others, `granted_${grantId}`, event);
+  await tell(manager, [to], `granted_${grantId}`, { ...event, received: true });
   const token = signToken(await manager.grants.key(), { handId, grantId, sessionId: grant.toSessionId });
   return { grant, token };
+}
+
+/** A grant as the session that received it gets it once more; for every other one it does not exist. */
+export async function receivedGrant(
+  manager: Manager,
+  grantId: string,
+  sessionId: string,
+): Promise<Given & { readonly grant: { readonly handId: string } }> {
+  const handId = await manager.grants.handOf(grantId);
+  const all = handId === undefined ? [] : (await manager.grants.read(handId)).all.grants;
+  const grant = all.find((one) => one.grantId === grantId && one.toSessionId === sessionId);
+  if (handId === undefined || !grant) throw AppError.notFound("grant", grantId);
+  return { grant: { ...grant, handId }, token: signToken(await manager.grants.key(), { handId, grantId, sessionId }) };
 }
 
 /** The hand of a grant, when this session may end it: the hand's own, one along its chain, or its holder. */

@@ -8,6 +8,8 @@ import { cutUnder } from "./cut.ts";
 import { endGrant, sameWorkspace, sessionLogOf, tellEnded } from "./pass-hands.ts";
 
 const MOVES = 8;
+/** As many as a session can have under way at once, and some. */
+const OWN_OPERATIONS = 64;
 
 /** Where a hand goes. */
 export type Target = { readonly sessionId: string; readonly name: string };
@@ -29,13 +31,22 @@ export async function moveHand(manager: Manager, held: HeldHand, target: Target)
     const other = (await manager.store.current(target.sessionId, target.name))?.record;
     if (other?.state === "ready" || other?.state === "provisioning")
       throw AppError.conflict("NAME_TAKEN", `session ${target.sessionId} has a living hand ${target.name} already`);
-    const moved = await manager.store.move(found, { ...target, moveId: newId("move"), atMs: manager.clock.nowMs() });
+    const operations = await ownOperations(manager, held);
+    const move = { ...target, moveId: newId("move"), atMs: manager.clock.nowMs(), operations };
+    const moved = await manager.store.move(found, move);
     if (!moved) continue;
     held.stored = moved;
     held.brainEpoch = moved.record.brainEpoch;
     return moved;
   }
   throw AppError.unavailable("HAND_RECORD_BUSY", `the record of hand ${handId} changes too often`);
+}
+
+/** The latest that the hand's session began here; those under grants end with their grants. */
+async function ownOperations(manager: Manager, { hand, calls }: HeldHand): Promise<readonly string[]> {
+  const { all } = await manager.grants.read(hand.handId);
+  const granted = new Set(all.grants.flatMap((grant) => grant.operations));
+  return [...calls.keys()].filter((id) => !granted.has(id)).slice(-OWN_OPERATIONS);
 }
 
 /**

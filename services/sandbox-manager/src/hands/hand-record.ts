@@ -60,9 +60,14 @@ export type HandRecord = {
   readonly movedTo?: { readonly sessionId: string; readonly name: string };
   /** In the record of a moved hand: this move, and the session it came from. */
   readonly moved?: { readonly id: string; readonly fromSessionId: string };
+  /** Operations that sessions before this one began in it: they may still follow these to their ends. */
+  readonly formerOperations?: readonly FormerOperation[];
   /** The session under which its files are kept, where it was moved since. Absent: its own. */
   readonly filesSessionId?: string;
 };
+
+/** An operation of a session that had a hand before. */
+export type FormerOperation = { readonly sessionId: string; readonly operationId: string };
 
 /** A record and the revision a compare-and-swap needs. */
 export type StoredHand = { readonly record: HandRecord; readonly revision: number };

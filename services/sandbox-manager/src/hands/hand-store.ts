@@ -6,6 +6,8 @@ export type MoveTarget = {
   readonly sessionId: string;
   readonly name: string;
   readonly atMs: number;
+  /** The latest operations that its session up to now began in it; absent: none. */
+  readonly operations?: readonly string[];
 };
 
 /** Where hand records are kept, shared by all managers. Every write is a compare-and-swap. */

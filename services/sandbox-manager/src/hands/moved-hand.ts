@@ -1,9 +1,13 @@
 import type { HandRecord } from "./hand-record.ts";
 import type { MoveTarget } from "./hand-store.ts";
 
+const MAX_FORMER_OPERATIONS = 128;
+
 /** The record that a moved hand leaves behind: the move is decided once it is written. */
-export function leftBehind(record: HandRecord, { moveId, sessionId, name, atMs }: MoveTarget): HandRecord {
-  const { sessionId: fromSessionId } = record;
+export function leftBehind(record: HandRecord, target: MoveTarget): HandRecord {
+  const { moveId, sessionId, name, atMs, operations = [] } = target;
+  const { sessionId: fromSessionId, formerOperations: before = [] } = record;
+  const left = operations.map((operationId) => ({ sessionId: fromSessionId, operationId }));
   return {
     ...record,
     state: "released",
@@ -11,6 +15,7 @@ export function leftBehind(record: HandRecord, { moveId, sessionId, name, atMs }
     changedAtMs: atMs,
     movedTo: { sessionId, name },
     moved: { id: moveId, fromSessionId },
+    formerOperations: [...before, ...left].slice(-MAX_FORMER_OPERATIONS),
   };
 }
 

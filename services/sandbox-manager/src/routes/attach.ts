@@ -1,6 +1,6 @@
 import { AppError, type FieldViolation, type MethodHandler } from "@manyhands/kit";
 import type { AttachRequest, SandboxService } from "@manyhands/protocol";
-import { admitAsker } from "../grants/admit.ts";
+import { admitAsker, isFormerOperation } from "../grants/admit.ts";
 import { checkFollower, followUnderGrant } from "../grants/use-hand.ts";
 import { admitBrain } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
@@ -13,7 +13,10 @@ import { followWherever } from "./pass-on.ts";
 export function attach(manager: Manager): MethodHandler<typeof SandboxService.method.attach> {
   return async function* (request, context) {
     check(request);
-    const admission = await admitAsker(manager, request.handId, request, { rights: ["attach", "execute"] });
+    const isFormer = await isFormerOperation(manager, request.handId, request, request.operationId);
+    const admission = isFormer
+      ? undefined
+      : await admitAsker(manager, request.handId, request, { rights: ["attach", "execute"] });
     if (admission) checkFollower(admission.grant, request.operationId, Number(request.epoch));
     yield* followWherever(manager, context, {
       handId: request.handId,
@@ -21,7 +24,9 @@ export function attach(manager: Manager): MethodHandler<typeof SandboxService.me
       here: (held) =>
         admission
           ? followUnderGrant(manager, held, followed(request, context.signal), admission)
-          : admitted(manager, held, request, context.signal),
+          : isFormer // its epochs are not those of the hand's present session
+            ? followOperation(manager, held, followed(request, context.signal))
+            : admitted(manager, held, request, context.signal),
       there: (address, options) => manager.peers.client(address).attach(request, options),
     });
   };

@@ -9,6 +9,7 @@ import {
   giveGrant,
   handOfGrant,
   narrowGrant as narrow,
+  receivedGrant,
   sessionLogOf,
   tellEnded,
 } from "../grants/pass-hands.ts";
@@ -36,6 +37,19 @@ export function narrowGrant(manager: Manager): MethodHandler<typeof SandboxServi
     if (request.toSessionId !== "") checkedId("to_session_id", request.toSessionId);
     const asker = { sessionId: request.sessionId, grantToken: request.token };
     return given(await narrow(manager, asker, wishFrom(request)));
+  };
+}
+
+/** A grant and its token, for the session that received it. */
+export function getGrant(manager: Manager): MethodHandler<typeof SandboxService.method.getGrant> {
+  return async ({ grantId, sessionId }) => {
+    const problems: FieldViolation[] = [];
+    if (grantId === "") problems.push({ field: "grant_id", description: "is required" });
+    if (sessionId === "") problems.push({ field: "session_id", description: "is required" });
+    if (problems.length > 0) throw AppError.invalid(problems);
+    const { grant, token } = await receivedGrant(manager, grantId, sessionId);
+    const { rights, tools, expiresAtMs, handId } = grant;
+    return { handId, token, rights: [...rights], tools: [...tools], expiresAt: timestampFromMs(expiresAtMs) };
   };
 }
 

@@ -3,10 +3,11 @@
  * tools' names and inputs go to it as they are; what it makes of them is its own business.
  */
 import { type Bus, requestBusHand } from "@manyhands/bus";
-import { AppError, toAppError } from "@manyhands/kit";
+import { AppError } from "@manyhands/kit";
 import type { Driver, FoundHand, Hand, HandPlan, OperationSpec } from "../driver.ts";
-import { handLost, neverSent } from "../hand-lost.ts";
-import { createLedger, type Ending, partsOf } from "../virtual/virtual-operations.ts";
+import { handLost } from "../hand-lost.ts";
+import { createLedgerHand } from "../ledger-hand.ts";
+import { createLedger, type Ending } from "../virtual/virtual-operations.ts";
 
 const PROVISION_MS = 5000;
 const RELEASE_MS = 2000;
@@ -83,38 +84,21 @@ function createBusHand(bus: Bus, plan: HandPlan, createdAtMs: number): Held {
     lost.abort(gone);
     throw gone;
   };
-  const check = () => {
-    if (lost.signal.aborted) throw neverSent(toAppError(lost.signal.reason));
-  };
+  const known = createLedgerHand(ledger, lost.signal);
   const hand: Hand = {
     handId,
     lost: lost.signal,
     async start(spec, signal) {
-      check();
+      known.check();
       if (spec.action.kind !== "tool")
         throw AppError.invalid([{ field: "recipe.files", description: "a hand on the bus takes no files" }]);
-      const { existing, operation } = ledger.enter(spec, () => perform(spec));
-      return { existing, state: operation.state, parts: partsOf(operation, eitherOf(lost.signal, signal)) };
+      return known.enter(spec, () => perform(spec), signal);
     },
-    async attach(operationId, signal) {
-      check();
-      const operation = ledger.find(operationId);
-      return operation && partsOf(operation, eitherOf(lost.signal, signal));
-    },
-    async state(operationId) {
-      check();
-      return ledger.find(operationId)?.state;
-    },
-    async cancel(operationId) {
-      check();
-      return ledger.find(operationId)?.state; // it cannot be stopped; its answer may still come
-    },
+    attach: known.attach,
+    state: known.state,
+    cancel: known.state, // it cannot be stopped; its answer may still come
     look: async () => ({ exitCode: 0, bytes: new Uint8Array() }),
     async detach() {},
   };
   return { hand, plan, createdAtMs, end: () => lost.abort(handLost("the hand was released")) };
-}
-
-function eitherOf(lost: AbortSignal, signal: AbortSignal | undefined): AbortSignal {
-  return signal ? AbortSignal.any([lost, signal]) : lost;
 }

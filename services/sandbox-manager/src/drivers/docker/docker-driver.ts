@@ -119,12 +119,12 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     },
   });
   const mounting = { docker, checkouts, slots, logger };
-  const withPackages = createPackageImages({ docker, logger, network: options.packageNetwork ?? "bridge" });
+  const packageImages = createPackageImages({ docker, logger, network: options.packageNetwork ?? "bridge" });
 
   const imageOf = async (plan: HandPlan): Promise<string> => {
     const base = plan.image || defaultImage;
     if (!plan.packages) return base;
-    return withPackages(base, plan.packages).catch((error: unknown) => {
+    return packageImages.imageOf(base, plan.packages).catch((error: unknown) => {
       if (statusOf(error) === 404) throw noImage(base);
       throw engineError(error);
     });
@@ -154,7 +154,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       await docker.createContainer(spec);
     } catch (error) {
       // Created by an earlier attempt whose answer was lost: it carries our id and is checked like a new one.
-      if (statusOf(error) === 404) throw noImage(image);
+      if (statusOf(error) === 404 && !plan.packages) throw noImage(image);
       if (statusOf(error) !== 409) throw engineError(error);
     }
     try {
@@ -221,6 +221,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       void sweepOverlays(mounting, new Set(containers.map((container) => container.Labels[LABEL.hand] ?? ""))).catch(
         (error: unknown) => logger.warn({ err: error }, "overlays of gone hands are left behind"),
       );
+      packageImages.prune();
       return containers.map(
         (container): FoundHand => ({
           handId: container.Labels[LABEL.hand] ?? "",

@@ -9,12 +9,17 @@ import type Docker from "dockerode";
 import { packageScript } from "../../recipe/package-script.ts";
 import type { Packages } from "../driver.ts";
 import { startContainer, statusOf, withNewContainer } from "./engine.ts";
+import { pruneImages, TOUCH_MS } from "./prune-images.ts";
 import { SECCOMP_PROFILE } from "./seccomp-profile.ts";
 
 const BUILD_MS = 15 * 60_000;
 const WAIT_MS = 500;
 const MAX_CONTAINERS = 3;
+const PRUNE_MS = 3_600_000;
+/** Uses that this manager remembers to have noted. */
+const MAX_TOUCHED = 256;
 const KEY_DIGITS = 24;
+const REPO = "manyhands/packages";
 const MEMORY_BYTES = 2 * 1024 ** 3;
 const MAX_WORDS = 800;
 /** How many lines of a failed installation are looked at for its words. */
@@ -30,20 +35,61 @@ export type PackageImageOptions = {
   readonly network: string;
 };
 
-/** Answers the image of a base with packages. Throws AppError `conflict`/PACKAGES_FAILED with the last words. */
-export function createPackageImages(options: PackageImageOptions) {
+/** Images with packages, made once and kept as long as they are used. */
+export type PackageImages = {
+  /** The image of a base with packages. Throws AppError `conflict`/PACKAGES_FAILED with the last words. */
+  imageOf(base: string, packages: Packages): Promise<string>;
+  /** Removes what is too many or long unused; at most once an hour, the first time at once. Never throws. */
+  prune(): void;
+};
+
+/** The images of one engine. */
+export function createPackageImages(options: PackageImageOptions): PackageImages {
+  const { docker, logger } = options;
   const making = new Map<string, Promise<string>>();
-  return async (base: string, packages: Packages): Promise<string> => {
-    const { Id: id } = await options.docker.getImage(base).inspect();
-    const key = createHash("sha256").update(JSON.stringify([id, packageScript(packages)]));
-    const name = `manyhands/packages:${key.digest("hex").slice(0, KEY_DIGITS)}`;
-    const mine = making.get(name) ?? ensure(options, name, base, packages).finally(() => making.delete(name));
-    making.set(name, mine);
-    return mine;
+  const touchedAtMs = new Map<string, number>();
+  let prunedAtMs = Number.NEGATIVE_INFINITY;
+
+  const touch = async (name: string) => {
+    const nowMs = systemClock.nowMs();
+    if (nowMs - (touchedAtMs.get(name) ?? 0) < TOUCH_MS) return;
+    touchedAtMs.delete(name);
+    touchedAtMs.set(name, nowMs);
+    for (const oldest of touchedAtMs.keys()) if (touchedAtMs.size > MAX_TOUCHED) touchedAtMs.delete(oldest);
+    const [repo = "", tag = ""] = name.split(":");
+    await docker.getImage(name).tag({ repo, tag });
+  };
+  const prune = () => {
+    prunedAtMs = systemClock.nowMs();
+    pruneImages(docker, REPO, logger).catch((error: unknown) =>
+      logger.warn({ err: error }, "old images with packages could not be looked through"),
+    );
+  };
+  return {
+    async imageOf(base, packages) {
+      const { Id: id } = await docker.getImage(base).inspect();
+      const key = createHash("sha256").update(JSON.stringify([id, packageScript(packages)]));
+      const name = `${REPO}:${key.digest("hex").slice(0, KEY_DIGITS)}`;
+      const mine = making.get(name) ?? ensure(options, name, base, packages, prune).finally(() => making.delete(name));
+      making.set(name, mine);
+      await mine;
+      await touch(name);
+      return name;
+    },
+    prune() {
+      if (systemClock.nowMs() - prunedAtMs > PRUNE_MS) prune();
+    },
   };
 }
 
-async function ensure(options: PackageImageOptions, name: string, base: string, packages: Packages): Promise<string> {
+/** `made` is called after one was made here. */
+async function ensure(
+  options: PackageImageOptions,
+  name: string,
+  base: string,
+  packages: Packages,
+  made: () => void,
+): Promise<string> {
   const { docker } = options;
   const until = systemClock.nowMs() + BUILD_MS;
   const container = name.replace("/", "-").replace(":", "-");
@@ -53,7 +99,10 @@ async function ensure(options: PackageImageOptions, name: string, base: string, 
       if (mine) await build(options, mine, name);
       return mine !== undefined;
     });
-    if (isMine) return name;
+    if (isMine) {
+      made();
+      return name;
+    }
     if (systemClock.nowMs() > until) await remove(docker.getContainer(container)); // whoever made it is dead
     await systemClock.sleep(WAIT_MS); // another manager is at it
   }

@@ -1,9 +1,9 @@
-import { toAppError } from "@manyhands/kit";
 import { Bash, type ExecOptions } from "just-bash";
 import type { Hand, OperationSpec } from "../driver.ts";
-import { handLost, neverSent } from "../hand-lost.ts";
+import { handLost } from "../hand-lost.ts";
+import { createLedgerHand } from "../ledger-hand.ts";
 import { fileAction } from "./virtual-files.ts";
-import { createLedger, type Ending, partsOf } from "./virtual-operations.ts";
+import { createLedger, type Ending } from "./virtual-operations.ts";
 
 const WORKSPACE = "/workspace";
 const KILLED_EXIT_CODE = 137;
@@ -96,27 +96,13 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
     }
   };
 
-  const check = () => {
-    if (lost.signal.aborted) throw neverSent(toAppError(lost.signal.reason));
-  };
-
+  const { check, enter, attach, state } = createLedgerHand(ledger, lost.signal);
   const hand: Hand = {
     handId,
     lost: lost.signal,
-    async start(spec, signal) {
-      check();
-      const { existing, operation } = ledger.enter(spec, (signal) => perform(spec, signal));
-      return { existing, state: operation.state, parts: partsOf(operation, eitherOf(lost.signal, signal)) };
-    },
-    async attach(operationId, signal) {
-      check();
-      const operation = ledger.find(operationId);
-      return operation && partsOf(operation, eitherOf(lost.signal, signal));
-    },
-    async state(operationId) {
-      check();
-      return ledger.find(operationId)?.state;
-    },
+    start: (spec, signal) => enter(spec, (cancelled) => perform(spec, cancelled), signal),
+    attach,
+    state,
     async cancel(operationId) {
       check();
       const operation = ledger.find(operationId);
@@ -137,10 +123,6 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
     hand,
     end: () => lost.abort(handLost("the virtual hand was destroyed")),
   };
-}
-
-function eitherOf(lost: AbortSignal, signal: AbortSignal | undefined): AbortSignal {
-  return signal ? AbortSignal.any([lost, signal]) : lost;
 }
 
 function quote(word: string): string {
