@@ -167,7 +167,8 @@ async function* heeding<T>(
   try {
     for await (const item of items) yield message(item);
   } catch (error) {
-    if (error instanceof AppError && error.kind === "fenced") onFenced();
+    const isFence = error instanceof AppError && error.kind === "fenced" && error.details.metadata?.epoch !== undefined;
+    if (isFence) onFenced();
     throw error;
   }
 }

@@ -220,6 +220,21 @@ export const crashPoints: readonly CrashPoint[] = [
     real: [killed("after_provision"), hands("provisioning is one hand per session and name, whoever is asked")],
   },
   {
+    id: "CP28",
+    rule: "A hand is passed on while a call runs: its end is still the caller's, whose later calls are fenced.",
+    core: "simulated",
+    real: [
+      {
+        file: "services/sandbox-manager/src/grants/passed-while-running.int.test.ts",
+        title: "CP28: A's call goes on in the hand that was passed to B",
+      },
+      {
+        file: "services/sandbox-manager/src/grants/passed-while-running.int.test.ts",
+        title: "CP28: B cancels A's call explicitly",
+      },
+    ],
+  },
+  {
     id: "CP29",
     rule: "The session is deleted during a call: nothing more is written, and its brain lets go.",
     core: "simulated",
@@ -232,8 +247,3 @@ export const crashPoints: readonly CrashPoint[] = [
     real: [crash("holds a result until session-store is back, and writes it once")],
   },
 ];
-
-/** Rows of the same table that nothing serves yet, and why. */
-export const notServed: Readonly<Record<string, string>> = {
-  CP28: "handing a hand from one session to another while a call runs",
-};

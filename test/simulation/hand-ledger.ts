@@ -29,6 +29,8 @@ export interface SimHand {
   readonly id: string;
   /** Whose it is now. */
   sessionId: string;
+  /** Who passed it on last. */
+  fromSessionId?: string;
   readonly generation: number;
   isAlive: boolean;
   epoch: number;
@@ -143,6 +145,7 @@ export class HandLedger {
     const isTaken = [...this.hands.values()].some((one) => one.sessionId === toSessionId && one.isAlive);
     if (!hand.isAlive || isTaken || hand.sessionId === toSessionId) return false;
     if (this.isRunning(hand.sessionId)) this.events.visited("CP28");
+    hand.fromSessionId = hand.sessionId;
     hand.sessionId = toSessionId;
     hand.epoch = 0;
     return true;
@@ -209,9 +212,10 @@ export class HandLedger {
     return isLeft ? operation : undefined;
   }
 
-  /** The hand, for its own session; for any other there is none. */
+  /** The hand, for its own session; the one it was passed on by is fenced, for any other there is none. */
   private living({ handId, sessionId }: HandCall): SimHand {
     const hand = this.hands.get(handId);
+    if (hand?.fromSessionId === sessionId) throw AppError.fenced("it was transferred", { transferred: "true" });
     if (hand?.sessionId !== sessionId) throw AppError.notFound("hand", handId);
     if (!hand.isAlive) throw AppError.unavailable("HAND_LOST", "killed");
     return hand;

@@ -86,7 +86,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "unknown is told as completed",
-    file: `${effects}/run-operation.ts`,
+    file: `${effects}/operation-end.ts`,
     find: `default:
       return "UNKNOWN";`,
     replace: `default:
@@ -141,13 +141,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the user is not asked",
-    file: `${core}/evolve.ts`,
+    file: `${core}/call-of.ts`,
     find: `return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);`,
     replace: "return allowed(state, call);",
   },
   {
     name: "what the server denied is run",
-    file: `${core}/evolve.ts`,
+    file: `${core}/call-of.ts`,
     find: `if (permission === "deny") return { at: "denied" };`,
     replace: "",
   },
@@ -160,8 +160,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a result of another response is shown in its place",
     file: `${core}/evolve.ts`,
-    find: `: { at: "dispatched", handId: event.hand_id, epoch: event.epoch, attempt: event.attempt },`,
-    replace: `: { at: "answered" },`,
+    find: `at: "dispatched",
+          handId: event.hand_id,`,
+    replace: `at: "answered",
+          handId: event.hand_id,`,
   },
   {
     name: "the log acknowledges what it does not store",
@@ -254,8 +256,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a hand runs what its former session asks for",
     file: `${simulation}/hand-ledger.ts`,
-    find: `if (hand?.sessionId !== sessionId) throw AppError.notFound("hand", handId);`,
-    replace: `if (hand === undefined || sessionId === "") throw AppError.notFound("hand", handId);`,
+    find: `if (hand?.fromSessionId === sessionId) throw AppError.fenced("it was transferred", { transferred: "true" });
+    if (hand?.sessionId !== sessionId) throw`,
+    replace: "if (hand === undefined) throw",
   },
   {
     name: "a hand runs what was held for its former session",
