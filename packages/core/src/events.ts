@@ -5,6 +5,7 @@
  * both catalogues have the same types. Docs of each event: the proto comments.
  */
 import type { ContentBlock } from "./content.ts";
+import type { SettledPush } from "./settled-push.ts";
 
 /** JSON as it travels in tool inputs and configurations. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -194,11 +195,7 @@ export interface EventPayloads {
     received?: boolean;
   };
   "hand.revoked": { hand_id: string; grant_id: string };
-  "push.settled": {
-    url: string;
-    outcome: PushOutcome;
-    refs: { ref: string; old: string; new: string; outcome: PushOutcome }[];
-  };
+  "push.settled": SettledPush;
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };
   "credential.used": {
@@ -215,9 +212,6 @@ export interface EventPayloads {
     output_tokens?: number;
   };
 }
-
-/** What came of a push whose answer was lost, or of one of its refs. */
-export type PushOutcome = "COMPLETED" | "NOT_STARTED" | "UNKNOWN";
 
 /** Every event type of the catalogue. */
 export type EventType = keyof EventPayloads;

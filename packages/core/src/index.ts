@@ -19,6 +19,7 @@ export * from "./model-response.ts";
 export * from "./needs-brain.ts";
 export * from "./recovery.ts";
 export * from "./settings.ts";
+export * from "./settled-push.ts";
 export * from "./state.ts";
 export * from "./tool-definitions.ts";
 export * from "./tool-policy.ts";
