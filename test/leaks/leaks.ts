@@ -10,6 +10,7 @@ import { createDemoModel } from "@manyhands/demo-model";
 import { type Platform, type Progress, type ServiceName, startPlatform } from "@manyhands/local";
 import { tempDir } from "@manyhands/testkit";
 import { type Canary, canary, Sweeper, type Swept } from "./canaries.ts";
+import { DUMPED, dumpOptions, sweepDumps } from "./dumps.ts";
 import * as places from "./places.ts";
 import { echoingScenario, hostileScenario } from "./scenario.ts";
 import { startUpstreams, type Upstreams } from "./upstreams.ts";
@@ -69,7 +70,8 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     variable: canary("variable"),
     model: canary("model"),
   };
-  const upstreams = await startUpstreams(planted.git, planted.bearer);
+  const derived = { access: canary("access"), refresh: canary("refresh") };
+  const upstreams = await startUpstreams(planted.git, planted.bearer, derived);
   const granted = upstreams.oauth.grant();
   const scenario = hostileScenario({ repository: upstreams.git.repoUrl("app"), api: upstreams.api });
   const model = await createDemoModel({
@@ -78,6 +80,7 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     requiredKey: planted.model.value,
   });
   const dir = await tempDir("manyhands-leaks-");
+  await mkdir(dumpsOf(dir.path));
   const ca = path.join(dir.path, "upstream-ca.pem");
   await writeFile(ca, upstreams.apiCa);
   const platform = await startPlatform({
@@ -85,6 +88,7 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     handDriver: "docker",
     model: { url: model.url, key: planted.model.value },
     env: {
+      ...Object.fromEntries(DUMPED.map((service) => [service, { NODE_OPTIONS: dumpOptions(dumpsOf(dir.path)) }])),
       "vault-proxy": {
         NODE_EXTRA_CA_CERTS: ca,
         MH_EGRESS_PRIVATE_RANGES: "127.0.0.0/8",
@@ -101,9 +105,13 @@ async function sweepRealSession(progress: Progress): Promise<{ canaries: number;
     await platform.whenReady("gateway", 1);
     upstreams.oauth.expireAll();
     const heard = await runSession(platform, sessionId, "Please look for every credential you can find.");
-    assertUsed(upstreams, planted);
+    assertUsed(upstreams, planted, derived);
     const tokens = new Set([granted.access_token, granted.refresh_token, ...bearersOf(upstreams.oauthMcp.tokens)]);
-    const canaries = [...Object.values(planted), ...[...tokens].map((value) => ({ kind: "oauth", value }))];
+    const canaries = [
+      ...Object.values(planted),
+      ...Object.values(derived),
+      ...[...tokens].map((value) => ({ kind: "oauth", value })),
+    ];
     const sweeper = new Sweeper(canaries);
     await sweepAll(sweeper, platform, path.join(dir.path, "state"), sessionId, heard);
     return { canaries: canaries.length, places: [...sweeper.places.values()] };
@@ -119,7 +127,9 @@ async function sweepLeakingBuild(progress: Progress): Promise<readonly Swept[]> 
   const marker = canary("selftest");
   const model = await createDemoModel({ listen: "127.0.0.1:0", scenarios: [echoingScenario] });
   const dir = await tempDir("manyhands-leaks-");
-  const leak = { NODE_OPTIONS: `--import=${leakingBuild}`, LEAKS_MARKER: marker.value };
+  await mkdir(dumpsOf(dir.path));
+  const options = `--import=${leakingBuild} ${dumpOptions(dumpsOf(dir.path))}`;
+  const leak = { NODE_OPTIONS: options, LEAKS_MARKER: marker.value };
   const platform = await startPlatform({
     stateDir: path.join(dir.path, "state"),
     handDriver: "docker",
@@ -223,11 +233,17 @@ async function runSession(platform: Platform, sessionId: string, text: string): 
 }
 
 /** A credential that was not used proves nothing. */
-function assertUsed(upstreams: Upstreams, planted: Planted): void {
+function assertUsed(
+  upstreams: Upstreams,
+  planted: Planted,
+  derived: Readonly<Record<"access" | "refresh", Canary>>,
+): void {
   const pushed = upstreams.git.requests.some((one) => one.authorized && one.target.endsWith("/git-receive-pack"));
   const unused = [
     ["git", pushed],
     ["environment variable", upstreams.shown.has(planted.variable.value)],
+    ["derived access token", upstreams.shown.has(derived.access.value)],
+    ["derived refresh token", upstreams.shown.has(derived.refresh.value)],
     ["MCP bearer", bearersOf(upstreams.bearer.tokens).includes(planted.bearer.value)],
     ["MCP OAuth, renewed", upstreams.oauth.rotations() > 0 && upstreams.oauthMcp.written !== undefined],
   ].flatMap(([name, used]) => (used ? [] : [name]));
@@ -236,6 +252,11 @@ function assertUsed(upstreams: Upstreams, planted: Planted): void {
 
 function bearersOf(headers: readonly (string | undefined)[]): string[] {
   return headers.flatMap((header) => header?.replace(/^Bearer /i, "") || []);
+}
+
+/** Where a run's dumps go until they are looked through. */
+function dumpsOf(dir: string): string {
+  return path.join(dir, "dumps");
 }
 
 async function sweepAll(
@@ -256,4 +277,5 @@ async function sweepAll(
   await places.sweepFiles(sweeper, "logs", path.join(stateDir, "logs"));
   await places.sweepFiles(sweeper, "NATS on disk", path.join(stateDir, "data", "nats"));
   await places.sweepFiles(sweeper, "other files", path.join(stateDir, "run"), VAULT_FILES);
+  await sweepDumps(sweeper, platform, dumpsOf(path.dirname(stateDir)), path.join(stateDir, "run"));
 }

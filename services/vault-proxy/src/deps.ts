@@ -19,6 +19,7 @@ import { outboundUrlJudge, type UrlJudge } from "./policy/outbound-url.ts";
 import { type BindingStore, bindingStore } from "./store/binding-store.ts";
 import { busKv } from "./store/bus-kv.ts";
 import { type CredentialStore, credentialStore } from "./store/credential-store.ts";
+import { type DerivedTokenStore, derivedTokenStore } from "./store/derived-token-store.ts";
 import type { Buckets } from "./store/kv.ts";
 import { type ModelKeyStore, modelKeyStore } from "./store/model-key-store.ts";
 import { pushStore } from "./store/push-store.ts";
@@ -39,6 +40,7 @@ export type Deps = {
   readonly vaults: VaultStore;
   readonly credentials: CredentialStore;
   readonly bindings: BindingStore;
+  readonly derivedTokens: DerivedTokenStore;
   readonly sessions: SessionDirectory;
   readonly tokens: SessionTokens;
   readonly guard: SessionGuard;
@@ -108,6 +110,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const auditQueue = usageQueue(audit, { name: "audit", logger, lifecycle });
   const events = usageQueue(overrides.events ?? eventWriter(client), { name: "events", logger, lifecycle });
   const credentials = credentialStore(buckets, vaults, kek, clock);
+  const derivedTokens = derivedTokenStore(buckets.secrets, kek, clock);
   const sessions = overrides.sessions ?? grpcSessionDirectory(client);
   const mayBePrivate = addressRanges(config.mcp.privateRanges);
   const dispatcher = vettedAgent({
@@ -122,6 +125,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     vaults,
     credentials,
     bindings,
+    derivedTokens,
     sessions,
     tokens,
     guard,
@@ -161,6 +165,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
         sessions,
         bindings,
         credentials,
+        derivedTokens,
         placeholderKey: signingKey.secret,
         clock,
       }),

@@ -247,6 +247,19 @@ describe("egress", () => {
       expect(bed.seen).toEqual([]);
     });
 
+    it("are not kept from the hand by its own clients that trust nobody", async () => {
+      const request = "GET / HTTP/1.1\r\nhost: api.example.test\r\nconnection: close\r\n\r\n";
+      for (let times = 0; times < 70; times += 1) {
+        const { socket } = await bed.open(by, `api.example.test:${bed.tlsPort}`);
+        const gone = new Promise((resolve) => socket.once("close", resolve));
+        connectTls({ socket, servername: "api.example.test", ca: [bed.upstreamCa] }).on("error", () =>
+          socket.destroy(),
+        );
+        await gone;
+      }
+      await eventually(async () => (await https({ by, ca: authority, request })).includes("hello"));
+    });
+
     it("stream: the first bytes of an answer come before its end", async () => {
       let finish = () => undefined as unknown;
       bed.answer = (_, response) => {

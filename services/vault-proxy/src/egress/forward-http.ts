@@ -54,17 +54,24 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
     answer(request, response, 421, "the Host header is not the host this connection was opened to");
     return;
   }
+  let used: ReadonlySet<string> = new Set();
   try {
-    const outgoing = swap ? await prepare(swap, request, path) : { headers: passOn(request.headers), body: [] };
-    if (outgoing.credentialIds?.[0] !== undefined) record.used(outgoing.credentialIds[0]);
+    const outgoing = swap ? await prepare(swap, request, path) : { headers: passOn(request.headers), body: [], used };
+    used = outgoing.used;
     const headers: Headers = { ...outgoing.headers, host: hostHeader(target, secure) };
     const incoming = await send(context, request, { path, headers, body: outgoing.body });
-    const back = swap?.incoming(passOn(incoming.headers));
+    const back = await swap?.incoming(passOn(incoming.headers), used).catch((error: unknown) => {
+      incoming.destroy();
+      throw error;
+    });
     response.writeHead(incoming.statusCode ?? 502, back?.headers ?? passOn(incoming.headers));
     response.flushHeaders();
-    await pipeline([incoming, ...(back?.body ?? []), counter(record, "received"), response]);
+    const changed = hasBody(request, incoming) ? (back?.body ?? []) : [];
+    await pipeline([incoming, ...changed, counter(record, "received"), response]);
+    noteUsed(record, used);
     record.ended("served", incoming.statusCode);
   } catch (error) {
+    noteUsed(record, used);
     record.ended(signal.aborted ? "aborted" : "failed");
     throw error;
   }
@@ -73,7 +80,7 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
 /** Streams between the client's body and the upstream, or the whole body. */
 type Body = readonly Duplex[] | Uint8Array;
 type ToSend = { readonly path: string; readonly headers: Headers; readonly body: Body };
-type Prepared = { readonly headers: Headers; readonly body: Body; readonly credentialIds?: readonly string[] };
+type Prepared = { readonly headers: Headers; readonly body: Body; readonly used: ReadonlySet<string> };
 
 /** Puts the credentials in. What may be signed is read first, because a signature covers the body. */
 async function prepare(swap: Swap, request: IncomingMessage, path: string): Promise<Prepared> {
@@ -82,6 +89,17 @@ async function prepare(swap: Swap, request: IncomingMessage, path: string): Prom
   if (!maySign(headers) || !(length <= MAX_SIGNED_BODY)) return swap.outgoing(headers);
   const body = await buffer(request);
   return swap.outgoingWhole({ method: request.method ?? "", path, headers, body });
+}
+
+/** The record has room for one; a request that carries several is rare, and the first is told. */
+function noteUsed(record: EgressRecord, used: ReadonlySet<string>): void {
+  const [first] = used;
+  if (first !== undefined) record.used(first);
+}
+
+/** RFC 9112 6.3: these have no body whatever their headers say, and nothing that could be unpacked. */
+function hasBody(request: IncomingMessage, { statusCode }: IncomingMessage): boolean {
+  return request.method !== "HEAD" && statusCode !== 204 && statusCode !== 304;
 }
 
 function send(context: ForwardContext, request: IncomingMessage, toSend: ToSend): Promise<IncomingMessage> {

@@ -18,8 +18,17 @@ export function createInterceptor(authority: Pick<CertificateAuthority, "certify
       const secure = new TLSSocket(client, { isServer: true, secureContext, ALPNProtocols: ["http/1.1"] });
       await new Promise<void>((resolve, reject) => {
         const timer = setTimeout(() => secure.destroy(new Error("the TLS handshake took too long")), HANDSHAKE_MS);
+        // A client that goes away in the middle leaves no other trace: nobody reads yet, so nobody sees the end.
+        const onReadable = () => {
+          const early: unknown = secure.read();
+          if (early === null) return secure.destroy();
+          secure.off("readable", onReadable);
+          return secure.unshift(early);
+        };
+        secure.on("readable", onReadable);
         secure.once("secure", () => {
           clearTimeout(timer);
+          secure.off("readable", onReadable);
           resolve();
         });
         secure.once("close", () => {

@@ -1,15 +1,26 @@
 /** Replaces byte strings in a stream, holding back only what may be the beginning of one. */
 import { Transform } from "node:stream";
 
-/** What to look for and what to put there. `from` is never empty. */
-export type Replacement = { readonly from: Buffer; readonly to: Buffer };
+/** What to look for and what to put there. `from` is never empty; `onPut` is told of each time. */
+export type Replacement = { readonly from: Buffer; readonly to: Buffer; readonly onPut?: () => void };
 
-/** A stream with every occurrence replaced; at one place the longest one wins. */
-export function replaceInStream(replacements: readonly Replacement[]): Transform {
-  const ordered = longestFirst(replacements);
+/**
+ * A stream with every occurrence replaced; at one place the longest one wins. Where what to look for changes with what
+ * has passed, it is asked for before each chunk.
+ */
+export function replaceInStream(
+  replacements: readonly Replacement[] | ((chunk: Buffer) => readonly Replacement[]),
+): Transform {
+  let current = typeof replacements === "function" ? [] : replacements;
+  let ordered = longestFirst(current);
   let held: Buffer = Buffer.alloc(0);
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
+      const next = typeof replacements === "function" ? replacements(chunk) : current;
+      if (next !== current) {
+        current = next;
+        ordered = longestFirst(current);
+      }
       const { out, rest } = replaceIn(Buffer.concat([held, chunk]), ordered, false);
       held = rest;
       done(null, out);
@@ -37,6 +48,7 @@ function replaceIn(bytes: Buffer, ordered: readonly Replacement[], last: boolean
     // A longer one may still be arriving at the same place or before it.
     if (!last && mayBegin(bytes, next.index, ordered, next.found.from.length)) break;
     parts.push(bytes.subarray(at, next.index), next.found.to);
+    next.found.onPut?.();
     at = next.index + next.found.from.length;
   }
   const keep = last ? bytes.length : holdFrom(bytes, at, ordered);

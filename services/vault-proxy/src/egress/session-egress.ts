@@ -3,24 +3,29 @@
  * from the session's own stored environment, so nobody who talks to the proxy has a say in it.
  */
 import { createHmac } from "node:crypto";
-import { type Clock, type Secret, toAppError } from "@manyhands/kit";
+import { type Clock, Secret, toAppError } from "@manyhands/kit";
 import type { PublicAuth } from "../policy/credential-auth.ts";
-import type { BindingStore } from "../store/binding-store.ts";
+import { type BindingStore, revoked } from "../store/binding-store.ts";
 import type { CredentialStore } from "../store/credential-store.ts";
+import type { DerivedToken, DerivedTokenStore } from "../store/derived-token-store.ts";
 import type { SessionDirectory } from "../tokens/session-directory.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
 import { type EgressPolicy, matchesAnyHost } from "./egress-policy.ts";
 import { policyOfSession } from "./session-policy.ts";
-import { createSwap, type Swap, type SwapCredential } from "./swap.ts";
+import { createSwap, type KeepToken, type Swap, type SwapCredential } from "./swap.ts";
 import type { Target } from "./target.ts";
 
 /** An environment variable of a session's hands: its name and what it holds there, which is no secret. */
 export type PlaceholderVariable = { readonly name: string; readonly placeholder: string };
 
+/** The swap of the next request; undefined when nothing is left to swap. */
+export type SwapSource = () => Promise<Swap | undefined>;
+
 /** Answers for sessions. All of it may reject when session-store or the secrets' store does not answer. */
 export type SessionEgress = {
   policyOf(session: string): Promise<EgressPolicy>;
-  swapFor(claims: Pick<SessionClaims, "session" | "workspace">, target: Target): Promise<Swap | undefined>;
+  /** Where a session has credentials for a target: makes the swap of one request. Asked again for each. */
+  swapFor(claims: Pick<SessionClaims, "session" | "workspace">, target: Target): Promise<SwapSource | undefined>;
   variablesOf(session: string, workspace: string): Promise<readonly PlaceholderVariable[]>;
 };
 
@@ -29,6 +34,7 @@ export type SessionEgressDeps = {
   readonly sessions: Pick<SessionDirectory, "configOf">;
   readonly bindings: Pick<BindingStore, "standing">;
   readonly credentials: Pick<CredentialStore, "list" | "get" | "reveal">;
+  readonly derivedTokens: Pick<DerivedTokenStore, "list" | "keep" | "purge">;
   /** Makes placeholders that only this installation can make. */
   readonly placeholderKey: Secret;
   readonly clock: Pick<Clock, "nowMs">;
@@ -51,6 +57,7 @@ const MAX_REMEMBERED = 2000;
 export function sessionEgress(deps: SessionEgressDeps): SessionEgress {
   const policies = rememberer<EgressPolicy>(deps.clock);
   const variables = rememberer<readonly Variable[]>(deps.clock);
+  const secrets = rememberer<readonly SwapCredential[]>(deps.clock);
 
   const variablesOf = (session: string, workspace: string) =>
     variables(session, async () => {
@@ -66,13 +73,8 @@ export function sessionEgress(deps: SessionEgressDeps): SessionEgress {
       return [...found.values()];
     });
 
-  return {
-    policyOf: (session) =>
-      policies(session, async () => {
-        const config = await deps.sessions.configOf(session);
-        return policyOfSession(config?.environmentJson, config?.agentJson);
-      }),
-    async swapFor({ session, workspace }, target) {
+  const credentialsFor = (session: string, workspace: string, target: Target) =>
+    secrets(JSON.stringify([session, target.host, target.port]), async () => {
       const usable = (await variablesOf(session, workspace)).filter(({ auth }) => mayGoTo(auth, target));
       const credentials = await Promise.all(
         usable.map(async ({ id, vault, auth, placeholder }): Promise<SwapCredential[]> => {
@@ -81,7 +83,27 @@ export function sessionEgress(deps: SessionEgressDeps): SessionEgress {
           return secret_value ? [{ id, placeholder, value: secret_value, header, body }] : [];
         }),
       );
-      return createSwap(credentials.flat());
+      return credentials.flat();
+    });
+
+  return {
+    policyOf: (session) =>
+      policies(session, async () => {
+        const config = await deps.sessions.configOf(session);
+        return policyOfSession(config?.environmentJson, config?.agentJson);
+      }),
+    async swapFor({ session, workspace }, target) {
+      const credentials = () => credentialsFor(session, workspace, target);
+      if ((await credentials()).length === 0) return undefined;
+      const keep = keeper(deps, session, workspace);
+      return async () => {
+        const usable = await credentials();
+        const ids = new Set(usable.map(({ id }) => id));
+        // A token may be a moment old, or another replica's, so these are read each time.
+        const derived = await deps.derivedTokens.list(session, workspace);
+        const here = derived.filter((token) => token.credentials.every((id) => ids.has(id)));
+        return createSwap([...usable, ...here.map(asCredential)], keep);
+      };
     },
     async variablesOf(session, workspace) {
       const all = await variablesOf(session, workspace);
@@ -113,6 +135,27 @@ async function readVault(
 function placeholderOf({ placeholderKey }: SessionEgressDeps, session: string, credential: string): string {
   const digest = createHmac("sha256", placeholderKey.reveal()).update(`egress placeholder\0${session}\0${credential}`);
   return `mhph_${digest.digest("base64url").slice(0, 32)}`;
+}
+
+/** Keeps the tokens of one session's exchanges. */
+function keeper(deps: SessionEgressDeps, session: string, workspace: string): KeepToken {
+  return async (token, madeFrom) => {
+    const digest = createHmac("sha256", deps.placeholderKey.reveal()).update(`derived token\0${session}\0${token}`);
+    const placeholder = `mhdt_${digest.digest("base64url").slice(0, 32)}`;
+    const kept = { placeholder, value: new Secret(token), credentials: madeFrom };
+    await deps.derivedTokens.keep(session, workspace, kept);
+    // The session may have ended meanwhile; its tokens were purged before this one came.
+    if ((await deps.bindings.standing(session)).state !== "bound") {
+      await deps.derivedTokens.purge(session);
+      throw revoked(session);
+    }
+    return asCredential(kept);
+  };
+}
+
+/** Wherever a credential may go, its tokens may go in a header or in the body: how, the API that made them says. */
+function asCredential({ placeholder, value, credentials }: DerivedToken): SwapCredential {
+  return { id: placeholder, placeholder, value, header: true, body: true, madeFrom: credentials };
 }
 
 function mayGoTo({ networking }: VariableAuth, target: Target): boolean {

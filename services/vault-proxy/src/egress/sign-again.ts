@@ -12,6 +12,7 @@ import { parseSigV4, type SignedRequest, signAgain, styleSignedBy } from "./sigv
 export type SigningPair = { readonly placeholder: string; readonly secret: string };
 
 type Headers = Record<string, string | string[]>;
+type Signed = { readonly headers: Headers; readonly placeholder: string };
 
 /** The longest body that is read before it is sent on, in bytes; longer ones are not signed again. */
 export const MAX_SIGNED_BODY = 8 * 1024 * 1024;
@@ -25,15 +26,15 @@ export function maySign(headers: Headers): boolean {
 const SIGNATURE = /(?<![0-9A-Za-z+/])([0-9a-f]{64}|[A-Za-z0-9+/]{43}=)(?![0-9A-Za-z+/=])/;
 
 /**
- * The headers with every signature made anew. `before` is the request as the client signed it; `body` what is sent in
- * its place. Undefined when none of the pairs signed anything.
+ * The headers with every signature made anew, and whose it is. `before` is the request as the client signed it; `body`
+ * what is sent in its place. Undefined when none of the pairs signed anything.
  */
 export function resign(
   pairs: readonly SigningPair[],
   before: SignedRequest,
   body: Buffer,
   headers: Headers,
-): Headers | undefined {
+): Signed | undefined {
   return resignAws(pairs, before, body, headers) ?? resignHmac(pairs, before, body, headers);
 }
 
@@ -42,7 +43,7 @@ function resignAws(
   before: SignedRequest,
   body: Buffer,
   headers: Headers,
-): Headers | undefined {
+): Signed | undefined {
   const parts = parseSigV4([before.headers.authorization ?? ""].flat().join(","));
   if (!parts) return undefined;
   for (const { placeholder, secret } of pairs) {
@@ -54,7 +55,7 @@ function resignAws(
     const kept = parts.signedHeaders.includes("accept-encoding") ? before.headers["accept-encoding"] : undefined;
     const sent: Headers = kept === undefined ? headers : { ...headers, "accept-encoding": [kept].flat().join(",") };
     const authorization = signAgain({ accessKeyId, secret }, parts, { ...before, headers: sent, body }, style);
-    return { ...sent, authorization };
+    return { headers: { ...sent, authorization }, placeholder };
   }
   return undefined;
 }
@@ -64,7 +65,7 @@ function resignHmac(
   before: SignedRequest,
   body: Buffer,
   headers: Headers,
-): Headers | undefined {
+): Signed | undefined {
   const flat = Object.values(before.headers).flatMap((value) => [value].flat());
   const times = new Set(flat.flatMap((text) => /(?:^|t=)(\d{9,13})(?:$|,)/.exec(text)?.[1] ?? []));
   const forms: ((content: Buffer) => (Buffer | string)[])[] = [
@@ -80,12 +81,11 @@ function resignHmac(
         const old = hmac(placeholder, form(before.body), coding);
         if (!flat.some((text) => text.includes(old))) continue;
         const anew = hmac(secret, form(body), coding);
-        return Object.fromEntries(
-          Object.entries(headers).map(([name, value]) => [
-            name,
-            typeof value === "string" ? value.replaceAll(old, anew) : value.map((one) => one.replaceAll(old, anew)),
-          ]),
-        );
+        const signed = Object.entries(headers).map(([name, value]) => [
+          name,
+          typeof value === "string" ? value.replaceAll(old, anew) : value.map((one) => one.replaceAll(old, anew)),
+        ]);
+        return { headers: Object.fromEntries(signed), placeholder };
       }
     }
   }

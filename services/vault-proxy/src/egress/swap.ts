@@ -4,16 +4,19 @@
  * W1 a placeholder is replaced only in the places its credential allows (header, body), never in a URL, where logs of
  * others would keep it. W2 what comes back is searched for the secret in the spellings a server could echo it in: as it
  * is, in base64 at each of its three offsets, in hex and percent-encoded. W3 no stream is held back longer than a
- * spelling that may be beginning.
+ * spelling that may be beginning. W4 a token in the answer to a request that carried a credential is kept, and a
+ * placeholder goes on in its place.
  */
 import type { Duplex } from "node:stream";
-import { createBrotliDecompress, createGunzip, createInflate } from "node:zlib";
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
 import type { Secret } from "@manyhands/kit";
+import { DERIVED_LIMITS } from "../store/derived-token-store.ts";
 import { type Replacement, replaceInBytes, replaceInStream, replaceInText } from "./replace.ts";
 import { resign } from "./sign-again.ts";
 import type { SignedRequest } from "./sigv4.ts";
+import { type Capture, captureInUrl, tokenStreams } from "./token-stream.ts";
 
-/** A credential that may be used at one host. */
+/** A credential that may be used at one host, or a token that an API made from some. */
 export type SwapCredential = {
   readonly id: string;
   /** What stands for it in the hand. */
@@ -21,6 +24,8 @@ export type SwapCredential = {
   readonly value: Secret;
   readonly header: boolean;
   readonly body: boolean;
+  /** The credentials a token was made from; absent for a credential itself. */
+  readonly madeFrom?: readonly string[];
 };
 
 type Headers = Record<string, string | string[]>;
@@ -29,78 +34,148 @@ type Headers = Record<string, string | string[]>;
 export type SwappedRequest = {
   readonly headers: Headers;
   readonly body: readonly Duplex[];
-  /** Credentials that went in by a header, or may by the body. */
-  readonly credentialIds: readonly string[];
+  /** Credentials that went in; grows while the body passes. */
+  readonly used: ReadonlySet<string>;
 };
+
+/** The same for a body that was read as a whole. */
+export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly body: Buffer };
+
+/** What to answer instead. */
+export type SwappedAnswer = { readonly headers: Headers; readonly body: readonly Duplex[] };
 
 /** The credentials of one session for one host. */
 export type Swap = {
   outgoing(headers: Headers): SwappedRequest;
   /** The same for a request whose body was read because it may be signed; `headers` and `path` as the client sent them. */
-  outgoingWhole(request: SignedRequest): {
-    readonly headers: Headers;
-    readonly body: Buffer;
-    readonly credentialIds: readonly string[];
-  };
-  incoming(headers: Headers): { readonly headers: Headers; readonly body: readonly Duplex[] };
+  outgoingWhole(request: SignedRequest): SwappedWhole;
+  /** Rejects with UnsearchableAnswer. `used` are the credentials that the request carried. */
+  incoming(headers: Headers, used: ReadonlySet<string>): Promise<SwappedAnswer>;
 };
+
+/** Keeps a token that an API made from these credentials; answers its placeholder. */
+export type KeepToken = (token: string, madeFrom: readonly string[]) => Promise<SwapCredential>;
+
+/** An answer in a coding that cannot be undone here, so that nobody can tell what it holds. */
+export class UnsearchableAnswer extends Error {
+  override readonly name = "UnsearchableAnswer";
+}
 
 /** Secrets shorter than this are not searched for in answers: they would be found everywhere. */
 const MIN_SCRUBBED = 8;
 
-/** A swap, or undefined when there is nothing to swap. */
-export function createSwap(credentials: readonly SwapCredential[]): Swap | undefined {
+/** A swap, or undefined when there is nothing to swap. Without `keepToken` tokens in answers are left as they are. */
+export function createSwap(credentials: readonly SwapCredential[], keepToken?: KeepToken): Swap | undefined {
   if (credentials.length === 0) return undefined;
-  const inHeaders = credentials.filter(({ header }) => header).map(toSecret);
-  const inBody = credentials.filter(({ body }) => body).map(toSecret);
   const back = credentials.flatMap(toPlaceholder);
   // A signature is a use in a header.
   const pairs = credentials.flatMap(({ header, placeholder, value }) =>
     header ? [{ placeholder, secret: value.reveal() }] : [],
   );
+  const outgoing = (headers: Headers, used: Set<string>): Headers => {
+    const inHeaders = credentials.filter(({ header }) => header);
+    for (const one of inHeaders) if (mentions(headers, one.placeholder)) note(used, one);
+    const secrets = inHeaders.map((one) => toSecret(one));
+    const swapped = mapHeaders(headers, (value, name) =>
+      name === "authorization" ? swapAuthorization(value, secrets) : replaceInText(value, secrets),
+    );
+    // An answer in plain text can be searched without unpacking it first.
+    return { ...swapped, "accept-encoding": "identity" };
+  };
+  /** Tells by the body's first bytes how it is written. */
+  const inBody = (headers: Headers, used: Set<string>, first: Buffer) => {
+    const write = bodyWriter(String(headers["content-type"] ?? ""), first);
+    return credentials
+      .filter(({ body }) => body)
+      .map((one) => ({ ...toSecret(one, write), onPut: () => note(used, one) }));
+  };
   return {
     outgoing(headers) {
-      const used = credentials.filter((one) => one.header && mentions(headers, one.placeholder));
-      const swapped = mapHeaders(headers, (value, name) =>
-        name === "authorization" ? swapAuthorization(value, inHeaders) : replaceInText(value, inHeaders),
-      );
-      // An answer in plain text can be searched without unpacking it first.
-      const plain: Headers = { ...swapped, "accept-encoding": "identity" };
+      const used = new Set<string>();
+      const plain = outgoing(headers, used);
       const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
-      const readable = headers["content-encoding"] === undefined || headers["content-encoding"] === "identity";
-      if (inBody.length === 0 || !readable || !hasBody) {
-        return { headers: plain, body: [], credentialIds: used.map(({ id }) => id) };
+      if (!credentials.some(({ body }) => body) || !isReadable(headers) || !hasBody) {
+        return { headers: plain, body: [], used };
       }
       // The length changes with the first replacement; chunks say so as they come.
       const { "content-length": _length, ...rest } = plain;
-      return { headers: rest, body: [replaceInStream(inBody)], credentialIds: used.map(({ id }) => id) };
+      let replacements: readonly Replacement[] | undefined;
+      const replaced = replaceInStream((chunk) => {
+        replacements ??= inBody(headers, used, chunk);
+        return replacements;
+      });
+      return { headers: rest, body: [replaced], used };
     },
     outgoingWhole(request) {
       const given: Headers = Object.fromEntries(
         Object.entries(request.headers).map(([name, value]) => [name, typeof value === "string" ? value : [...value]]),
       );
-      const { headers, credentialIds } = this.outgoing({ ...given, "content-length": "0" });
-      const readable = given["content-encoding"] === undefined || given["content-encoding"] === "identity";
-      const body = readable ? replaceInBytes(request.body, inBody) : request.body;
-      const length = { "content-length": String(body.length) };
-      const signed = resign(pairs, request, body, { ...headers, ...length });
-      if (!signed) return { headers: { ...headers, ...length }, body, credentialIds };
-      const [signer = ""] = credentials.filter(({ header }) => header).map(({ id }) => id);
-      return { headers: signed, body, credentialIds: credentialIds.length > 0 ? credentialIds : [signer] };
+      const used = new Set<string>();
+      const replaced = isReadable(given)
+        ? replaceInBytes(request.body, inBody(given, used, request.body))
+        : request.body;
+      const headers = { ...outgoing(given, used), "content-length": String(replaced.length) };
+      const signed = resign(pairs, request, replaced, headers);
+      if (!signed) return { headers, body: replaced, used };
+      const signer = credentials.find(({ placeholder }) => placeholder === signed.placeholder);
+      if (signer) note(used, signer);
+      return { headers: signed.headers, body: replaced, used };
     },
-    incoming(headers) {
-      const unpack = unpacker(String(headers["content-encoding"] ?? "identity"));
+    async incoming(headers, used) {
+      const unpack = unpackers(String(headers["content-encoding"] ?? ""));
+      const found: SwapCredential[] = [];
+      const capture: Capture = {
+        wanted: () => keepToken !== undefined && used.size > 0,
+        async keep(token) {
+          const known = [...credentials, ...found].find(({ value }) => value.reveal() === token);
+          // The credential itself is no token made from it.
+          if (!keepToken || (known && (!known.madeFrom || found.includes(known)))) return known?.placeholder ?? token;
+          if (found.length >= DERIVED_LIMITS.tokens) throw new Error("the answer holds more tokens than a session may");
+          const kept = await keepToken(token, [...used]);
+          found.push(kept);
+          return kept.placeholder;
+        },
+      };
       const { "content-length": _length, "content-encoding": _encoding, ...rest } = headers;
+      const { location } = rest;
+      if (typeof location === "string") rest.location = await captureInUrl(location, capture);
+      // What was found is taken out of the rest of the answer too.
+      let all = back;
+      let seen = 0;
+      const scrub = replaceInStream(() => {
+        if (found.length > seen) all = [...all, ...found.slice(seen).flatMap(toPlaceholder)];
+        seen = found.length;
+        return all;
+      });
+      const kind = String(headers["content-type"] ?? "");
       return {
         headers: mapHeaders(rest, (value) => replaceInText(value, back)),
-        body: [...(unpack ? [unpack] : []), replaceInStream(back)],
+        body: [...unpack, ...(keepToken ? tokenStreams(kind, capture) : []), scrub],
       };
     },
   };
 }
 
-function toSecret({ placeholder, value }: SwapCredential): Replacement {
-  return { from: Buffer.from(placeholder), to: Buffer.from(value.reveal()) };
+function note(used: Set<string>, { id, madeFrom }: SwapCredential): void {
+  for (const one of madeFrom ?? [id]) used.add(one);
+}
+
+function isReadable(headers: Headers): boolean {
+  const coding = headers["content-encoding"];
+  return coding === undefined || coding === "identity";
+}
+
+/** How a secret has to be written in a body of this type to mean itself. */
+function bodyWriter(contentType: string, first: Buffer): (secret: string) => string {
+  const isForm = /^application\/x-www-form-urlencoded\b/i.test(contentType);
+  // `curl -d` calls everything a form.
+  const isJson = /^\s*[[{]/.test(first.subarray(0, 64).toString("latin1"));
+  if (/[/+]json\b/i.test(contentType) || (isForm && isJson)) return (secret) => JSON.stringify(secret).slice(1, -1);
+  return isForm ? encodeURIComponent : (secret) => secret;
+}
+
+function toSecret({ placeholder, value }: SwapCredential, write = (secret: string) => secret): Replacement {
+  return { from: Buffer.from(placeholder), to: Buffer.from(write(value.reveal())) };
 }
 
 /** W2. */
@@ -155,16 +230,28 @@ function mapHeaders(headers: Headers, change: (value: string, name: string) => s
   );
 }
 
-function unpacker(encoding: string): Duplex | undefined {
-  switch (encoding.trim().toLowerCase()) {
-    case "gzip":
-    case "x-gzip":
-      return createGunzip();
-    case "deflate":
-      return createInflate();
-    case "br":
-      return createBrotliDecompress();
-    default:
-      return undefined;
-  }
+/** The codings of an answer undone, the last one first. */
+function unpackers(encoding: string): Duplex[] {
+  const codings = encoding
+    .split(",")
+    .map((coding) => coding.trim().toLowerCase())
+    .filter((coding) => coding !== "" && coding !== "identity");
+  if (codings.length > MAX_CODINGS) throw new UnsearchableAnswer("the answer is packed too often");
+  return codings.toReversed().map((coding) => {
+    switch (coding) {
+      case "gzip":
+      case "x-gzip":
+        return createGunzip();
+      case "deflate":
+        return createInflate();
+      case "br":
+        return createBrotliDecompress();
+      case "zstd":
+        return createZstdDecompress();
+      default:
+        throw new UnsearchableAnswer("the answer is packed in a way that is not known here");
+    }
+  });
 }
+
+const MAX_CODINGS = 3;

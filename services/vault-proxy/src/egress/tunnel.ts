@@ -17,7 +17,7 @@ import type { EgressRecord } from "./egress-audit.ts";
 import { forwardHttp } from "./forward-http.ts";
 import type { Interceptor } from "./interceptor.ts";
 import type { ReturnPath } from "./return-path.ts";
-import type { Swap } from "./swap.ts";
+import type { SwapSource } from "./session-egress.ts";
 import { normalHost, type Target } from "./target.ts";
 import { UpstreamAgent, type UpstreamOptions } from "./upstream-agent.ts";
 
@@ -25,7 +25,7 @@ import { UpstreamAgent, type UpstreamOptions } from "./upstream-agent.ts";
 export type TunnelDeps = Pick<UpstreamOptions, "dialer" | "ca"> & {
   readonly interceptor: Interceptor;
   /** The session's credentials for a host; undefined when it has none there. */
-  readonly swapFor: (claims: SessionClaims, target: Target) => Promise<Swap | undefined>;
+  readonly swapFor: (claims: SessionClaims, target: Target) => Promise<SwapSource | undefined>;
 };
 
 /** One tunnel that was judged and dialled. */
@@ -98,7 +98,7 @@ async function relay({ client, upstream, back, record }: Tunnel): Promise<"serve
   return "served";
 }
 
-async function intercepted(deps: TunnelDeps, tunnel: Tunnel, swap: Swap): Promise<"served"> {
+async function intercepted(deps: TunnelDeps, tunnel: Tunnel, swap: SwapSource): Promise<"served"> {
   tunnel.upstream.destroy();
   const plain = await deps.interceptor.accept(tunnel.client, tunnel.target);
   await serveHttp(deps, tunnel, plain, swap);
@@ -112,7 +112,12 @@ async function plainHttp(deps: TunnelDeps, tunnel: Tunnel): Promise<"served"> {
 }
 
 /** Node's own HTTP server on one stream: the same strict parser as at the front door. */
-async function serveHttp(deps: TunnelDeps, tunnel: Tunnel, stream: Duplex, swap: Swap | undefined): Promise<void> {
+async function serveHttp(
+  deps: TunnelDeps,
+  tunnel: Tunnel,
+  stream: Duplex,
+  swapNow: SwapSource | undefined,
+): Promise<void> {
   const { target, signal, record } = tunnel;
   const secure = stream !== tunnel.client;
   const upstream = new UpstreamAgent({ dialer: deps.dialer, ca: deps.ca, secure, signal });
@@ -123,13 +128,15 @@ async function serveHttp(deps: TunnelDeps, tunnel: Tunnel, stream: Duplex, swap:
       return;
     }
     const inner = record.request(request.method ?? "", path);
-    forwardHttp({ target, secure, swap, upstream, signal, record: inner }, { request, response, path }).catch(
-      (error: unknown) => {
-        inner.ended("failed");
-        if (response.headersSent) response.destroy();
-        else response.writeHead(502, { connection: "close" }).end(`manyhands: ${wordsOf(error, target)}\n`);
-      },
-    );
+    const forward = async () => {
+      const swap = await swapNow?.();
+      await forwardHttp({ target, secure, swap, upstream, signal, record: inner }, { request, response, path });
+    };
+    forward().catch((error: unknown) => {
+      inner.ended("failed");
+      if (response.headersSent) response.destroy();
+      else response.writeHead(502, { connection: "close" }).end(`manyhands: ${wordsOf(error, target)}\n`);
+    });
   });
   server.headersTimeout = FIRST_BYTES_MS;
   server.timeout = SILENCE_MS;
@@ -147,7 +154,7 @@ async function serveHttp(deps: TunnelDeps, tunnel: Tunnel, stream: Duplex, swap:
 
 function wordsOf(error: unknown, target: Target): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "no answer";
-  return error instanceof Error && /^Dial/.test(error.name)
+  return error instanceof Error && /^(Dial|UnsearchableAnswer$)/.test(error.name)
     ? error.message
     : `the exchange with ${target.host} failed (${code})`;
 }

@@ -3,7 +3,8 @@
  *
  * M1 the handshake is made once and shared; a session the server forgot is made anew once per request, because the
  * refusal proves that nothing was done. M2 the tool list is kept until the server says it changed, or for a minute
- * where it never says. M3 progress keeps a call alive, within its own limit.
+ * where it never says, or where the stream that it would say it on has ended. M3 servers may tell of a call's progress,
+ * which keeps idle connections open and changes nothing about the call's limit.
  */
 import { asObject, type JsonObject, type RpcMessage } from "./json-rpc.ts";
 import { McpError, RpcError } from "./mcp-error.ts";
@@ -25,13 +26,11 @@ export type McpClient = {
 /** How one call is bounded and stopped. */
 export type CallOptions = {
   readonly signal: AbortSignal;
-  /** The server says that it works on it. */
-  readonly onProgress?: () => void;
   /** Told which credential goes out with it. */
   readonly onAuthorized?: OnAuthorized;
 };
 
-const PROTOCOL_VERSION = "2025-06-18";
+const PROTOCOL_VERSION = "2025-11-25";
 /** Versions whose messages are the ones this client speaks. */
 const SPOKEN = new Set(["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]);
 const CLIENT_INFO = { name: "manyhands", version: "1" };
@@ -48,18 +47,24 @@ export function mcpClient(options: Options): McpClient {
   let nextId = 1;
   let tools: { readonly list: readonly unknown[]; readonly atMs: number } | undefined;
   let changes = 0;
+  let listening = false;
   const ending = new AbortController();
-  const progress = new Map<number, () => void>();
 
   const onMessage = (message: RpcMessage) => {
     if (message.kind !== "notification") return;
     if (message.method === "notifications/tools/list_changed") {
       changes += 1;
       tools = undefined;
-    } else if (message.method === "notifications/progress") {
-      const { progressToken } = message.params;
-      if (typeof progressToken === "number") progress.get(progressToken)?.();
     }
+  };
+  const listen = (transport: Transport) => {
+    listening = true;
+    transport
+      .listen(ending.signal)
+      .catch(() => undefined)
+      .finally(() => {
+        listening = false;
+      });
   };
   const hello = async (transport: Transport, signal: AbortSignal): Promise<Session> => {
     const params = { protocolVersion: PROTOCOL_VERSION, capabilities: {}, clientInfo: CLIENT_INFO };
@@ -74,7 +79,7 @@ export function mcpClient(options: Options): McpClient {
     transport.agreed(protocolVersion);
     await transport.notify("notifications/initialized", {}, signal);
     const saysChanges = asObject(asObject(answer.capabilities)?.tools)?.listChanged === true;
-    if (saysChanges) transport.listen(ending.signal).catch(() => undefined);
+    if (saysChanges) listen(transport);
     return { transport, saysChanges };
   };
   const open = async (): Promise<Session> => {
@@ -126,9 +131,10 @@ export function mcpClient(options: Options): McpClient {
       await session();
     },
     async listTools(signal) {
-      const { saysChanges } = await session();
-      const isFresh = tools && (saysChanges || options.nowMs() - tools.atMs < KEPT_WITHOUT_NOTICE_MS);
+      const { saysChanges, transport } = await session();
+      const isFresh = tools && (listening || options.nowMs() - tools.atMs < KEPT_WITHOUT_NOTICE_MS);
       if (tools && isFresh) return tools.list;
+      if (saysChanges && !listening) listen(transport);
       const before = changes;
       const list: unknown[] = [];
       let cursor: unknown;
@@ -142,9 +148,8 @@ export function mcpClient(options: Options): McpClient {
       if (before === changes) tools = { list, atMs: options.nowMs() };
       return list;
     },
-    async callTool(name, input, { signal, onProgress, onAuthorized }) {
+    async callTool(name, input, { signal, onAuthorized }) {
       const id = take();
-      if (onProgress) progress.set(id, onProgress);
       const stop = () => {
         const params = { requestId: id, reason: "stopped" };
         const told = AbortSignal.timeout(2000);
@@ -158,7 +163,6 @@ export function mcpClient(options: Options): McpClient {
         return await request({ id, method: "tools/call", params }, signal, onAuthorized);
       } finally {
         signal.removeEventListener("abort", stop);
-        progress.delete(id);
       }
     },
     async close() {

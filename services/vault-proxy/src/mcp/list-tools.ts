@@ -2,7 +2,8 @@
 import type { Binding, BoundMcpServer } from "../store/binding-store.ts";
 import { McpError } from "./mcp-error.ts";
 import type { SessionServers } from "./session-servers.ts";
-import { judgeTools, type ListedTool, TOOL_LIMITS, tellLeftOut } from "./tool-rules.ts";
+import type { PinnedTool, ToolPins } from "./tool-pins.ts";
+import { judgeTools, TOOL_LIMITS, tellLeftOut } from "./tool-rules.ts";
 import { MCP_LIMITS } from "./transport.ts";
 
 /** Why a server, or a part of it, cannot be used. */
@@ -14,13 +15,16 @@ export type ServerFailure = {
 
 /** What was found. */
 export type FoundTools = {
-  readonly tools: readonly (ListedTool & { readonly server: string })[];
+  readonly tools: readonly PinnedTool[];
   readonly failures: readonly ServerFailure[];
 };
 
+/** What is said of a tool that is withheld; it is never shown in the server's new words. */
+export const CHANGED = "is not what it was when this session first saw it, so it is withheld";
+
 /** Asks all servers of a session at once. */
 export async function listSessionTools(
-  servers: SessionServers,
+  { servers, pins }: { readonly servers: SessionServers; readonly pins: ToolPins },
   session: string,
   binding: Binding,
   signal: AbortSignal,
@@ -29,7 +33,8 @@ export async function listSessionTools(
   const answers = await Promise.all(
     binding.mcpServers.map((server) => listOne(servers, session, binding, server, limit)),
   );
-  const tools: FoundTools["tools"][number][] = [];
+  const tools: PinnedTool[] = [];
+  const leftOut = new Map<string, readonly string[]>();
   const failures: ServerFailure[] = [];
   let room: number = TOOL_LIMITS.allBytes;
   for (const [index, { name }] of binding.mcpServers.entries()) {
@@ -41,9 +46,15 @@ export async function listSessionTools(
     const judged = judgeTools(answer, room);
     room -= judged.bytes;
     tools.push(...judged.tools.map((tool) => ({ ...tool, server: name })));
-    if (judged.leftOut.length > 0) failures.push({ server: name, kind: "tools", message: tellLeftOut(judged.leftOut) });
+    leftOut.set(name, judged.leftOut);
   }
-  return { tools, failures };
+  const checked = await pins.check(session, tools);
+  for (const [server, reasons] of leftOut) {
+    const changed = checked.changed.filter((tool) => tool.server === server);
+    const all = [...changed.map(({ name }) => `${name} ${CHANGED}`), ...reasons];
+    if (all.length > 0) failures.push({ server, kind: "tools", message: tellLeftOut(all) });
+  }
+  return { tools: checked.tools, failures };
 }
 
 async function listOne(

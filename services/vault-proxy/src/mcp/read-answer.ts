@@ -8,6 +8,9 @@ import { MCP_LIMITS } from "./transport.ts";
 
 type Body = Dispatcher.ResponseData["body"];
 
+/** What may become a header of ours. */
+const EVENT_ID = /^[\x21-\x7e]{1,512}$/;
+
 /** Media type of an answer, in lower case and without parameters. */
 export function mediaTypeOf(answer: Pick<Dispatcher.ResponseData, "headers">): string {
   const value = answer.headers["content-type"];
@@ -25,9 +28,16 @@ export function discard(body: Body): void {
   body.dump({ limit: 64 * 1024 }).catch(() => undefined);
 }
 
-/** The messages of a JSON or event-stream answer, as they come. Throws McpError when it is too long or no JSON. */
+/** Where a stream can be taken up again. */
+export type Cursor = { readonly id: string; readonly retryMs: number | undefined };
+
+/**
+ * The messages of a JSON or event-stream answer, as they come; `onCursor` is told of each event that has an id, before
+ * its messages. Throws McpError when it is too long or no JSON.
+ */
 export async function* messagesOf(
   answer: Pick<Dispatcher.ResponseData, "headers" | "body">,
+  onCursor: (cursor: Cursor) => void,
 ): AsyncGenerator<RpcMessage> {
   switch (mediaTypeOf(answer)) {
     case "application/json": {
@@ -37,7 +47,8 @@ export async function* messagesOf(
       return;
     }
     case "text/event-stream":
-      for await (const { event, data } of eventsOf(answer.body, MCP_LIMITS.answer)) {
+      for await (const { event, data, id, retryMs } of eventsOf(answer.body, MCP_LIMITS.answer)) {
+        if (EVENT_ID.test(id)) onCursor({ id, retryMs });
         if (event === "message" && data !== "") yield* parsed(data);
       }
       return;

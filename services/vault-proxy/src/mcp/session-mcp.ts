@@ -10,10 +10,12 @@ import type { Usage, UsageSink } from "../usage/usage.ts";
 import { type ToolCalls, type ToolUsage, toolCalls } from "./call-tools.ts";
 import { sessionCredentials } from "./session-credentials.ts";
 import { type SessionServers, sessionServers } from "./session-servers.ts";
+import { type ToolPins, toolPins } from "./tool-pins.ts";
 
 /** MCP for sessions. */
 export type SessionMcp = {
   readonly servers: SessionServers;
+  readonly pins: ToolPins;
   readonly calls: ToolCalls;
   readonly refresher: TokenRefresher;
   /** For connections that belong to no session. */
@@ -76,7 +78,7 @@ export function sessionMcp(deps: SessionMcpDeps): SessionMcp {
     phase: "drain",
     deadlineMs: lifecycle.drainMs + STOP_MARGIN_MS,
   });
-  return { servers, calls, refresher, dispatcher };
+  return { servers, pins: toolPins(buckets.receipts), calls, refresher, dispatcher };
 }
 
 const STOP_MARGIN_MS = 1000;

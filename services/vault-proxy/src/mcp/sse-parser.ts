@@ -1,7 +1,13 @@
 /** Server-sent events out of text as it arrives, bounded. Rules: https://html.spec.whatwg.org/multipage/server-sent-events.html */
 
 /** One event; `event` is `message` unless named. */
-export type SseEvent = { readonly event: string; readonly data: string; readonly id: string };
+export type SseEvent = {
+  readonly event: string;
+  readonly data: string;
+  readonly id: string;
+  /** The stream's latest wish how long to wait before it is asked for again. */
+  readonly retryMs?: number;
+};
 
 /** The stream holds a longer event or line than is read. */
 export class SseTooLong extends Error {
@@ -18,13 +24,17 @@ export function sseParser(maxEventLength: number): SseParser {
   let length = 0;
   let event = "";
   let id = "";
+  let retryMs: number | undefined;
   let afterCr = false;
 
   const endLine = (out: SseEvent[]) => {
     const text = line;
     line = "";
     if (text === "") {
-      if (data.length > 0) out.push({ event: event || "message", data: data.join("\n"), id });
+      if (data.length > 0) {
+        const wish = retryMs === undefined ? {} : { retryMs };
+        out.push({ event: event || "message", data: data.join("\n"), id, ...wish });
+      }
       data = [];
       length = 0;
       event = "";
@@ -39,6 +49,7 @@ export function sseParser(maxEventLength: number): SseParser {
       data.push(value);
     } else if (name === "event") event = value;
     else if (name === "id" && !value.includes("\0")) id = value;
+    else if (name === "retry" && /^\d{1,9}$/.test(value)) retryMs = Number(value);
   };
 
   return (piece) => {

@@ -3,13 +3,16 @@
  * https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#streamable-http
  *
  * H1 nothing is sent twice. H2 redirects are never followed. H3 what a server asks of us is refused, but for `ping`.
+ * H4 an answer that is cut is taken up again by `Last-Event-ID` where the server gave its events ids, at most
+ * `MCP_LIMITS.resumes` times in a row without a new event; that sends nothing again.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Dispatcher } from "undici";
 import { NotConnected } from "../net/vetted-agent.ts";
 import type { JsonObject, RpcMessage } from "./json-rpc.ts";
 import { parseRpc } from "./json-rpc.ts";
 import { McpError, RpcError, statusError } from "./mcp-error.ts";
-import { discard, eventsOf, mediaTypeOf, messagesOf } from "./read-answer.ts";
+import { type Cursor, discard, eventsOf, mediaTypeOf, messagesOf } from "./read-answer.ts";
 import {
   type Authorized,
   MCP_LIMITS,
@@ -63,19 +66,55 @@ export function streamableTransport(options: TransportOptions): Transport {
     send({ jsonrpc: "2.0", id, ...answer }, AbortSignal.timeout(MCP_LIMITS.requestMs)).catch(() => undefined);
   };
 
+  /** H4. Rejects when the server will not go on; a server that cannot be reached is asked again. */
+  const resume = async ({ id, retryMs }: Cursor, resumes: number, signal: AbortSignal) => {
+    for (let attempt = resumes; ; attempt += 1) {
+      const waitMs = Math.min(retryMs ?? MCP_LIMITS.resumeAfterMs * (attempt + 1), MCP_LIMITS.resumeWaitMs);
+      await sleep(waitMs, undefined, { signal });
+      const asked = ask(dispatcher, {
+        origin,
+        path,
+        method: "GET",
+        headers: { ...headers("text/event-stream", await options.authorization()), "last-event-id": id },
+        signal,
+      });
+      const answer = await asked.catch((error: unknown) => {
+        if (!(error instanceof McpError) || error.kind !== "connection") throw error;
+        return undefined;
+      });
+      if (answer?.statusCode === 200 && mediaTypeOf(answer) === "text/event-stream") return answer;
+      if (answer) discard(answer.body);
+      if (answer && answer.statusCode < 500) throw new Error("the server does not take its answer up again");
+      if (attempt >= MCP_LIMITS.resumes) throw new Error("the answer could not be taken up again");
+    }
+  };
+
   return {
     async request(request: RpcRequest, signal: AbortSignal, onAuthorized): Promise<JsonObject> {
-      const answer = await post({ jsonrpc: "2.0", ...request }, signal, onAuthorized);
-      try {
-        for await (const message of messagesOf(answer)) {
-          if (message.kind === "result" && message.id === request.id) return message.result;
-          if (message.kind === "error" && message.id === request.id) throw new RpcError(message.code, message.message);
-          received(message);
+      let answer = await post({ jsonrpc: "2.0", ...request }, signal, onAuthorized);
+      let cursor: Cursor | undefined;
+      for (let resumes = 0; ; resumes += 1) {
+        const from = cursor?.id;
+        let lost = new McpError("connection", "the server ended its answer before the result came", { reached: true });
+        try {
+          for await (const message of messagesOf(answer, (next) => (cursor = next))) {
+            if (message.kind === "result" && message.id === request.id) return message.result;
+            if (message.kind === "error" && message.id === request.id) {
+              throw new RpcError(message.code, message.message);
+            }
+            received(message);
+          }
+        } catch (error) {
+          if (error instanceof RpcError) throw error;
+          lost = lostAnswer(error, signal);
         }
-      } catch (error) {
-        throw error instanceof RpcError ? error : lostAnswer(error, signal);
+        // Progress counts from new.
+        if (cursor && cursor.id !== from) resumes = 0;
+        if (!cursor || lost.kind !== "connection" || resumes >= MCP_LIMITS.resumes) throw lost;
+        answer = await resume(cursor, resumes, signal).catch(() => {
+          throw lost;
+        });
       }
-      throw new McpError("connection", "the server ended its answer before the result came", { reached: true });
     },
     notify: (method, params, signal) => send({ jsonrpc: "2.0", method, params }, signal),
     agreed(protocolVersion) {

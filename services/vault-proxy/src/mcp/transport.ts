@@ -42,4 +42,9 @@ export const MCP_LIMITS = {
   answer: 16 * 1024 * 1024,
   /** Milliseconds a server may take over anything but a tool call. */
   requestMs: 15_000,
+  /** How often in a row a cut answer is asked for again without anything new in it. */
+  resumes: 5,
+  /** Milliseconds before the first time, more each time; and the longest wait, whatever the server wishes. */
+  resumeAfterMs: 200,
+  resumeWaitMs: 10_000,
 } as const;

@@ -3,7 +3,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { AppError, type ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
 import { asObject, type JsonObject } from "../mcp/json-rpc.ts";
-import { listSessionTools } from "../mcp/list-tools.ts";
+import { CHANGED, listSessionTools } from "../mcp/list-tools.ts";
 import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import { type Binding, type BindingStore, revoked } from "../store/binding-store.ts";
@@ -27,7 +27,7 @@ export function mcpToolRoutes({ mcp, guard, bindings }: Deps) {
     const { session, binding } = await admit(guard, bindings, token);
     const stop = guard.onRevoked(session, () => void mcp.servers.end(session));
     try {
-      const { tools, failures } = await listSessionTools(mcp.servers, session, binding, context.signal);
+      const { tools, failures } = await listSessionTools(mcp, session, binding, context.signal);
       return {
         tools: tools.map(({ server, name, description, inputSchema }) => {
           return { mcpServerName: server, name, description, inputSchemaJson: encodeJson(inputSchema) };
@@ -52,6 +52,9 @@ export function mcpToolRoutes({ mcp, guard, bindings }: Deps) {
     const server = binding.mcpServers.find((one) => one.name === mcpServerName);
     if (!server || !input) {
       throw AppError.denied("MCP_SERVER_NOT_BOUND", `the session has no MCP server ${mcpServerName.slice(0, 255)}`);
+    }
+    if (await mcp.pins.isWithheld(session, mcpServerName, name)) {
+      throw AppError.denied("MCP_TOOL_CHANGED", `the tool ${name} of ${mcpServerName} ${CHANGED}`);
     }
     const call = { session, binding, operation: operationId, server, name, input, timeoutMs };
     const stop = guard.onRevoked(session, () => void mcp.calls.end(session));

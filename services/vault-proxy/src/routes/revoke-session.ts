@@ -4,6 +4,7 @@ import type { Pushes } from "../git/pushes.ts";
 import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import type { BindingStore } from "../store/binding-store.ts";
+import type { DerivedTokenStore } from "../store/derived-token-store.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
 
 type Deps = {
@@ -11,6 +12,7 @@ type Deps = {
   readonly guard: Pick<SessionGuard, "ended">;
   readonly mcp: Pick<SessionMcp, "calls">;
   readonly pushes: Pick<Pushes, "end">;
+  readonly derivedTokens: Pick<DerivedTokenStore, "purge">;
   readonly clock: { nowMs(): number };
 };
 
@@ -24,6 +26,7 @@ export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["rev
     deps.guard.ended(sessionId);
     await deps.mcp.calls.end(sessionId);
     await deps.pushes.end(sessionId);
+    await deps.derivedTokens.purge(sessionId);
     return {};
   };
 }

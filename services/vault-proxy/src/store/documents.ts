@@ -55,6 +55,8 @@ export const storeKeys = {
   vault: (workspace: string, vault: string) => `vault.${workspace}.${vault}`,
   request: (workspace: string, hash: string) => `request.${workspace}.${hash}`,
   credentials: (workspace: string, vault: string) => `credential.${workspace}.${vault}`,
+  /** Tokens that APIs made from credentials for one session. */
+  derived: (session: string) => `derived.${session}`,
   /** Who refreshes a credential's tokens at the moment. */
   refresh: (workspace: string, vault: string, credential: string) => `refresh.${workspace}.${vault}.${credential}`,
   credential: (workspace: string, vault: string, credential: string) =>

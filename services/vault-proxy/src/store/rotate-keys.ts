@@ -7,6 +7,7 @@
  */
 import { type Envelope, type KeyEncryptionKey, open, SealError, seal } from "../crypto/envelope.ts";
 import { type Reseal, resealTokens, type SessionDocument } from "./binding-store.ts";
+import { type DerivedDocument, resealDerived } from "./derived-token-store.ts";
 import type { SecretDocument } from "./documents.ts";
 import { decodeJson, encodeJson } from "./json.ts";
 import type { Buckets, Kv } from "./kv.ts";
@@ -88,7 +89,7 @@ function resealer(kek: KeyEncryptionKey, verifyOnly: boolean, counts: Counts): R
   };
 }
 
-/** The secrets bucket: versions of credentials and model keys, and the platform's own keys. */
+/** The secrets bucket: versions of credentials and model keys, derived tokens, and the platform's own keys. */
 function resealSecret(key: string, bytes: Uint8Array, reseal: Reseal): object {
   const [kind = "", workspace = "", vault = "", credential = "", version = ""] = key.split(".");
   if (kind === "secret") {
@@ -98,6 +99,7 @@ function resealSecret(key: string, bytes: Uint8Array, reseal: Reseal): object {
     });
     return { fields: Object.fromEntries(sealed) };
   }
+  if (kind === "derived") return resealDerived(workspace, decodeJson<DerivedDocument>(bytes), reseal);
   const context = { workspace: kind, vault: kind, credential: workspace, version: vault, field: "key" };
   const own = decodeJson<Envelope | { readonly key: Envelope }>(bytes);
   return "key" in own ? { ...own, key: reseal(context, own.key) } : reseal(context, own);

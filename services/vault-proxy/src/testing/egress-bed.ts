@@ -19,6 +19,8 @@ export type EgressBed = {
   /** What the upstream saw, and how it answers. */
   readonly seen: { url: string; headers: IncomingMessage["headers"]; body: string }[];
   answer: (request: IncomingMessage, response: ServerResponse, body: string) => void;
+  /** What other names lead to, asked anew each time. */
+  readonly names: Map<string, () => string[]>;
   /** Sets the network policy of a session. */
   policy(session: string, networking: unknown): void;
   bind(session: string, vaultIds?: string[]): Promise<void>;
@@ -48,12 +50,15 @@ export async function startEgressBed(): Promise<EgressBed> {
   const plainPort = await listen(plain);
   const tlsPort = await listen(tls);
   const policies = new Map<string, unknown>();
+  const names: EgressBed["names"] = new Map();
   const vault = await startVaultProxy({
     privateRanges: ["127.0.0.1/32"],
     overrides: {
       egress: {
         upstreamCa: [authority.pem],
         resolve: async (host) => {
+          const named = names.get(host);
+          if (named) return named();
           if (host.endsWith(".example.test")) return ["127.0.0.1"];
           if (host === "rebind.test") return ["93.184.216.34", "10.0.0.1"];
           if (host === "inside.test") return ["169.254.169.254"];
@@ -69,6 +74,7 @@ export async function startEgressBed(): Promise<EgressBed> {
     tlsPort,
     upstreamCa: authority.pem,
     seen,
+    names,
     answer: (_, response) => void response.writeHead(200, { "content-type": "text/plain" }).end("hello"),
     policy: (session, networking) => void policies.set(session, networking),
     bind: async (sessionId, vaultIds = []) => {

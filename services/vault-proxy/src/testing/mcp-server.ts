@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { InMemoryEventStore } from "@modelcontextprotocol/sdk/examples/shared/inMemoryEventStore.js";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
@@ -17,6 +18,8 @@ export type McpServerOptions = {
   readonly intercept?: (request: IncomingMessage, response: ServerResponse) => boolean;
   /** Adds tools. */
   readonly tools?: (server: McpServer) => void;
+  /** Its answers are events with ids, which a client that lost one may ask for. */
+  readonly resumable?: boolean;
   /** How long `write` takes after its effect. */
   readonly answerMs?: number;
 };
@@ -40,6 +43,10 @@ export type TestMcpServer = {
   readonly cancelled: () => number;
   /** Adds a tool to every open session, which tells the clients. */
   addTool(name: string): void;
+  /** Cuts every answer that is being given. */
+  cut(): void;
+  /** `Last-Event-ID` of requests that took an answer up again. */
+  readonly resumed: string[];
   /** Forgets all sessions, as a restart does. */
   forget(): void;
   close(): Promise<void>;
@@ -54,7 +61,9 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
     sessions: 0,
     holding: 0,
     cancelled: 0,
+    resumed: [] as string[],
   };
+  const answering = new Set<ServerResponse>();
   const waiting = new Set<() => void>();
   const extra: string[] = [];
   const open = new Map<string, { transport: StreamableHTTPServerTransport | SSEServerTransport; server: McpServer }>();
@@ -102,12 +111,17 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
   };
   const handleStreamable = async (request: IncomingMessage, response: ServerResponse) => {
     const id = String(request.headers["mcp-session-id"] ?? "");
+    answering.add(response);
+    response.once("close", () => answering.delete(response));
+    const { "last-event-id": after } = request.headers;
+    if (typeof after === "string") state.resumed.push(after);
     const known = open.get(id)?.transport;
     if (known instanceof StreamableHTTPServerTransport) return known.handleRequest(request, response);
     if (id !== "") return void response.writeHead(404).end();
     const server = makeServer();
     const transport: StreamableHTTPServerTransport = new StreamableHTTPServerTransport({
       sessionIdGenerator: () => randomUUID(),
+      ...(options.resumable ? { eventStore: new InMemoryEventStore() } : {}),
       onsessioninitialized: (session) => void open.set(session, { transport, server }),
     });
     await server.connect(transport);
@@ -157,6 +171,10 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
       extra.push(name);
       for (const { server } of open.values()) addTo(server, name);
     },
+    cut() {
+      for (const response of answering) response.destroy();
+    },
+    resumed: state.resumed,
     forget: () => open.clear(),
     async close() {
       http.closeAllConnections();
