@@ -14,7 +14,7 @@ import { percentile } from "../durability/support/rig.ts";
 import { createSession, logUntil, ofType, send } from "../harness/bed.ts";
 import { type Fleet, startFleet } from "../storm/fleet.ts";
 import { stormScenario } from "../storm/scenario.ts";
-import type { ServiceProcess } from "../storm/service-process.ts";
+import type { ServiceProcess } from "../support/service-process.ts";
 import { startToolModel, type ToolPlan } from "./support/tool-model.ts";
 
 const interrupts = 12;

@@ -235,6 +235,46 @@ describe("a budget", () => {
   });
 });
 
+describe("the agent of a live session", () => {
+  const lastRequest = () => JSON.parse(Buffer.from(model.requests.at(-1)?.body ?? "").toString());
+
+  it("changes between turns: the next request has the new tools, model and words, the agent itself stays", async () => {
+    const id = await session({ system: "You are slow.", tools: [{ type: "agent_toolset_20260401" }] });
+    await send(id, say("Hello"));
+    await idle(id);
+    expect(lastRequest()).toMatchObject({ model: "demo-1", system: [{ text: "You are slow." }] });
+    const tool = {
+      type: "custom" as const,
+      name: "weather",
+      description: "Tells.",
+      input_schema: { type: "object" as const, properties: {} },
+    };
+    const agent = { tools: [tool], model: "demo-2", system: "You are quick." };
+    const changed = await client.beta.sessions.update(id, { agent });
+    expect(changed.agent).toMatchObject({ model: { id: "demo-2" }, tools: [{ name: "weather" }], mcp_servers: [] });
+    await send(id, say("Hello again"));
+    await idle(id, 2);
+    expect(lastRequest()).toMatchObject({
+      model: "demo-2",
+      system: [{ text: "You are quick." }],
+      tools: [{ name: "weather" }],
+    });
+    const base = await client.beta.agents.retrieve(changed.agent.id);
+    expect(base).toMatchObject({ version: changed.agent.version, model: { id: "demo-1" } });
+    const { data } = await client.beta.sessions.events.list(id, { limit: 100 });
+    expect(data.filter(({ type }) => type === "session.updated")).toMatchObject([
+      { agent: { model: { id: "demo-2" } } },
+    ]);
+  });
+
+  it("is held to the rules of an agent", async () => {
+    const id = await session({});
+    const server = { type: "url" as const, name: "tickets", url: "https://tickets.test/mcp" };
+    const unused = client.beta.sessions.update(id, { agent: { mcp_servers: [server] } });
+    await expect(unused).rejects.toThrow("must be used by an mcp_toolset");
+  });
+});
+
 describe("harnesses", () => {
   it("are chosen and switched by metadata, there and back", async () => {
     const id = await session({}, { metadata: { "manyhands.harness": "cheap-first" } });

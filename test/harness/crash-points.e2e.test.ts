@@ -4,7 +4,7 @@ import { findDockerEngine } from "@manyhands/local";
 import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Fleet, startFleet } from "../storm/fleet.ts";
-import type { ServiceProcess } from "../storm/service-process.ts";
+import type { ServiceProcess } from "../support/service-process.ts";
 import { createSession, isIdle, lastWords, logUntil, message, ofType, send } from "./bed.ts";
 
 const bash = (command: string) => ({ tool_use: { name: "bash", input: { command } } });

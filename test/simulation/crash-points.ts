@@ -193,11 +193,24 @@ export const crashPoints: readonly CrashPoint[] = [
   {
     id: "CP25",
     rule: "vault-proxy dies during an MCP call: its receipt decides, and without one the outcome is unknown.",
-    core: [
-      { file: "services/vault-proxy/src/mcp/mcp-tools.int.test.ts", title: "sends an operation once, however often" },
-    ],
+    core: "simulated",
     real: [
       { file: "services/vault-proxy/src/mcp/mcp-tools.int.test.ts", title: "sends an operation once, however often" },
+    ],
+  },
+  {
+    id: "CP26",
+    rule: "A push is done and vault-proxy dies: the host's refs tell what came of it, and the log tells the model.",
+    core: [{ file: "services/vault-proxy/src/policy/push-outcome.test.ts", title: "what came of a push (CP26)" }],
+    real: [
+      {
+        file: "test/egress/push-crash.e2e.test.ts",
+        title: "tells that a push was done whose proxy was killed before the answer came through",
+      },
+      {
+        file: "test/egress/push-crash.e2e.test.ts",
+        title: "tells that a push was not done that the server never began",
+      },
     ],
   },
   {
@@ -205,6 +218,21 @@ export const crashPoints: readonly CrashPoint[] = [
     rule: "A hand was made and nobody recorded it: asking again adopts it.",
     core: "simulated",
     real: [killed("after_provision"), hands("provisioning is one hand per session and name, whoever is asked")],
+  },
+  {
+    id: "CP28",
+    rule: "A hand is passed on while a call runs: its end is still the caller's, whose later calls are fenced.",
+    core: "simulated",
+    real: [
+      {
+        file: "services/sandbox-manager/src/grants/passed-while-running.int.test.ts",
+        title: "CP28: A's call goes on in the hand that was passed to B",
+      },
+      {
+        file: "services/sandbox-manager/src/grants/passed-while-running.int.test.ts",
+        title: "CP28: B cancels A's call explicitly",
+      },
+    ],
   },
   {
     id: "CP29",
@@ -219,9 +247,3 @@ export const crashPoints: readonly CrashPoint[] = [
     real: [crash("holds a result until session-store is back, and writes it once")],
   },
 ];
-
-/** Rows of the same table that nothing serves yet, and why. */
-export const notServed: Readonly<Record<string, string>> = {
-  CP26: "resolving a push by comparing refs is the git proxy's",
-  CP28: "handing a hand from one session to another while a call runs",
-};

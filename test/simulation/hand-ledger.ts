@@ -5,7 +5,8 @@
 import { create } from "@bufbuild/protobuf";
 import { AppError } from "@manyhands/kit";
 import { type OperationResult, OperationResultSchema, Outcome } from "@manyhands/protocol";
-import { type Faults, Pipe } from "./process.ts";
+import type { Faults } from "./faults.ts";
+import { Pipe } from "./pipe.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** One item of an operation's stream. */
@@ -15,6 +16,8 @@ export type Item =
 
 interface Operation {
   readonly id: string;
+  /** Who asked for it: the session that had the hand by then. */
+  readonly sessionId: string;
   /** `started`: the intent is in the ledger, and whether it was spawned nobody knows. */
   at: "running" | "ended" | "started";
   result?: OperationResult;
@@ -24,11 +27,27 @@ interface Operation {
 /** One hand. */
 export interface SimHand {
   readonly id: string;
-  readonly sessionId: string;
+  /** Whose it is now. */
+  sessionId: string;
+  /** Who passed it on last. */
+  fromSessionId?: string;
   readonly generation: number;
   isAlive: boolean;
   epoch: number;
   readonly operations: Map<string, Operation>;
+}
+
+/** A call about one operation. */
+export interface HandCall {
+  readonly sessionId: string;
+  readonly handId: string;
+  readonly operationId: string;
+  readonly epoch: number;
+}
+
+/** A call that starts one. */
+export interface TimedCall extends HandCall {
+  readonly timeoutMs: number;
 }
 
 /** What the world is told of. */
@@ -78,30 +97,30 @@ export class HandLedger {
   }
 
   /** Starts an operation, or finds it. */
-  execute(handId: string, operationId: string, epoch: number, timeoutMs: number): Pipe<{ item: Item }> {
+  execute(call: TimedCall): Pipe<{ item: Item }> {
     if (this.isDown) this.events.visited("CP10");
     this.mustBeUp();
-    const hand = this.living(handId);
-    this.takeEpoch(hand, epoch);
-    const known = hand.operations.get(operationId);
+    const hand = this.living(call);
+    this.takeEpoch(hand, call.epoch);
+    const known = hand.operations.get(call.operationId);
     if (known !== undefined) return this.follow(known);
     const pipe = new Pipe<{ item: Item }>();
     if (this.scheduler.chance(this.faults.managerStuck)) {
-      this.scheduler.after(this.scheduler.between(500, 4_000), () =>
-        this.startLate(hand, operationId, epoch, timeoutMs, pipe),
-      );
+      this.scheduler.after(this.scheduler.between(500, 4_000), () => this.startLate(hand, call, pipe));
       return pipe;
     }
-    this.start(hand, operationId, epoch, timeoutMs, pipe);
+    this.start(hand, call, pipe);
     return pipe;
   }
 
   /** How an operation stands. */
-  attach(handId: string, operationId: string, epoch: number): Pipe<{ item: Item }> {
+  attach(call: HandCall): Pipe<{ item: Item }> {
     this.mustBeUp();
-    const hand = this.living(handId);
-    this.takeEpoch(hand, epoch);
-    const known = hand.operations.get(operationId);
+    const own = this.leftIn(call);
+    if (own !== undefined) return this.follow(own);
+    const hand = this.living(call);
+    this.takeEpoch(hand, call.epoch);
+    const known = hand.operations.get(call.operationId);
     if (known !== undefined) return this.follow(known);
     const pipe = new Pipe<{ item: Item }>();
     pipe.push({ item: { case: "result", value: resultOf(Outcome.NOT_STARTED, "This operation was never started.") } });
@@ -109,13 +128,27 @@ export class HandLedger {
     return pipe;
   }
 
-  cancel(handId: string, operationId: string, epoch: number): void {
+  cancel(call: HandCall): void {
     this.mustBeUp();
-    const hand = this.living(handId);
-    this.takeEpoch(hand, epoch);
-    const operation = hand.operations.get(operationId);
+    const hand = this.living(call);
+    this.takeEpoch(hand, call.epoch);
+    const operation = hand.operations.get(call.operationId);
     if (operation?.at === "ended") this.events.visited("CP23");
     if (operation?.at === "running") this.end(operation, resultOf(Outcome.KILLED, "[killed: it was canceled]"));
+  }
+
+  /**
+   * A living hand becomes another session's, with what runs in it. Its former session is refused from now on, but
+   * sees how what it began ends. False where the other session has one already.
+   */
+  pass(hand: SimHand, toSessionId: string): boolean {
+    const isTaken = [...this.hands.values()].some((one) => one.sessionId === toSessionId && one.isAlive);
+    if (!hand.isAlive || isTaken || hand.sessionId === toSessionId) return false;
+    if (this.isRunning(hand.sessionId)) this.events.visited("CP28");
+    hand.fromSessionId = hand.sessionId;
+    hand.sessionId = toSessionId;
+    hand.epoch = 0;
+    return true;
   }
 
   /** The manager dies: every stream breaks, ledgers stay. */
@@ -167,13 +200,23 @@ export class HandLedger {
 
   private operations(sessionId?: string): Operation[] {
     return [...this.hands.values()]
-      .filter((hand) => sessionId === undefined || hand.sessionId === sessionId)
-      .flatMap((hand) => [...hand.operations.values()]);
+      .flatMap((hand) => [...hand.operations.values()])
+      .filter((operation) => sessionId === undefined || operation.sessionId === sessionId);
   }
 
-  private living(handId: string): SimHand {
+  /** An operation in a hand that is another session's by now: how it ends is still for the session that asked for it. */
+  private leftIn({ sessionId, handId, operationId }: HandCall): Operation | undefined {
     const hand = this.hands.get(handId);
-    if (hand === undefined) throw AppError.notFound("hand", handId);
+    const operation = hand?.operations.get(operationId);
+    const isLeft = hand?.sessionId !== sessionId && operation?.sessionId === sessionId;
+    return isLeft ? operation : undefined;
+  }
+
+  /** The hand, for its own session; the one it was passed on by is fenced, for any other there is none. */
+  private living({ handId, sessionId }: HandCall): SimHand {
+    const hand = this.hands.get(handId);
+    if (hand?.fromSessionId === sessionId) throw AppError.fenced("it was transferred", { transferred: "true" });
+    if (hand?.sessionId !== sessionId) throw AppError.notFound("hand", handId);
     if (!hand.isAlive) throw AppError.unavailable("HAND_LOST", "killed");
     return hand;
   }
@@ -184,15 +227,18 @@ export class HandLedger {
   }
 
   /** What a manager that was stuck does with the request it held. */
-  private startLate(hand: SimHand, id: string, epoch: number, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
+  private startLate(hand: SimHand, call: TimedCall, pipe: Pipe<{ item: Item }>): void {
     this.events.visited("CP21");
-    const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(id);
-    if (isOver) pipe.close(AppError.unavailable("UNAVAILABLE", "the hand is another manager's"));
-    else this.start(hand, id, epoch, timeoutMs, pipe);
+    const { sessionId, epoch, operationId } = call;
+    const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(operationId);
+    if (isOver || hand.sessionId !== sessionId)
+      pipe.close(AppError.unavailable("UNAVAILABLE", "the hand is another manager's"));
+    else this.start(hand, call, pipe);
   }
 
-  private start(hand: SimHand, id: string, epoch: number, timeoutMs: number, pipe: Pipe<{ item: Item }>): void {
-    const operation: Operation = { id, at: "started", watchers: new Set([pipe]) };
+  private start(hand: SimHand, call: TimedCall, pipe: Pipe<{ item: Item }>): void {
+    const { operationId: id, sessionId, epoch, timeoutMs } = call;
+    const operation: Operation = { id, sessionId, at: "started", watchers: new Set([pipe]) };
     if (this.scheduler.chance(this.faults.managerCrash)) {
       // It died between its entry and the spawn. Half of the time the hand can prove that nothing came of it.
       this.events.visited("CP11");

@@ -6,7 +6,9 @@ import { root } from "../tidy/sources.ts";
 import { mutants } from "./mutants.ts";
 
 const query = "?mutant=";
-const folders = ["services/harness/src/", "packages/core/src/", "test/simulation/"].map((one) => path.join(root, one));
+const folders = ["services/harness/src/", "services/vault-proxy/src/", "packages/core/src/", "test/simulation/"].map(
+  (one) => path.join(root, one),
+);
 
 let isHooked = false;
 

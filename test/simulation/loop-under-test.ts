@@ -11,7 +11,7 @@ import { createWarmSessions } from "../../services/harness/src/loop/warm-session
 /** Everything a harness gets from outside. */
 export interface BrainPorts
   extends SessionLogPorts,
-    Pick<TaskPorts, "model" | "sandboxes" | "limits" | "pass">,
+    Pick<TaskPorts, "model" | "sandboxes" | "limits" | "pass" | "mcp">,
     Pick<DriverPorts, "lifecycle" | "logger"> {
   readonly wakes: Wakes;
   readonly instanceId: string;

@@ -16,6 +16,7 @@ export interface Mutant {
 const loop = "services/harness/src/loop";
 const effects = "services/harness/src/effects";
 const core = "packages/core/src";
+const vault = "services/vault-proxy/src";
 const simulation = "test/simulation";
 
 /** All of them. */
@@ -85,7 +86,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "unknown is told as completed",
-    file: `${effects}/run-operation.ts`,
+    file: `${effects}/operation-end.ts`,
     find: `default:
       return "UNKNOWN";`,
     replace: `default:
@@ -140,13 +141,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the user is not asked",
-    file: `${core}/evolve.ts`,
+    file: `${core}/call-of.ts`,
     find: `return permission === "ask" ? { at: "waiting", for: "confirmation" } : allowed(state, call);`,
     replace: "return allowed(state, call);",
   },
   {
     name: "what the server denied is run",
-    file: `${core}/evolve.ts`,
+    file: `${core}/call-of.ts`,
     find: `if (permission === "deny") return { at: "denied" };`,
     replace: "",
   },
@@ -159,8 +160,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a result of another response is shown in its place",
     file: `${core}/evolve.ts`,
-    find: `: { at: "dispatched", handId: event.hand_id, epoch: event.epoch, attempt: event.attempt },`,
-    replace: `: { at: "answered" },`,
+    find: `at: "dispatched",
+          handId: event.hand_id,`,
+    replace: `at: "answered",
+          handId: event.hand_id,`,
   },
   {
     name: "the log acknowledges what it does not store",
@@ -181,20 +184,20 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the hand runs a known operation again",
     file: `${simulation}/hand-ledger.ts`,
-    find: `this.takeEpoch(hand, epoch);
-    const known = hand.operations.get(operationId);
+    find: `this.takeEpoch(hand, call.epoch);
+    const known = hand.operations.get(call.operationId);
     if (known !== undefined) return this.follow(known);
     const pipe = new Pipe<{ item: Item }>();
     if (`,
-    replace: `this.takeEpoch(hand, epoch);
+    replace: `this.takeEpoch(hand, call.epoch);
     const pipe = new Pipe<{ item: Item }>();
     if (`,
   },
   {
     name: "the hand starts what a stuck manager held, whoever holds the session by then",
     file: `${simulation}/hand-ledger.ts`,
-    find: "const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(id);",
-    replace: "const isOver = !hand.isAlive || hand.operations.has(id);",
+    find: "const isOver = !hand.isAlive || epoch < hand.epoch || hand.operations.has(operationId);",
+    replace: "const isOver = !hand.isAlive || hand.operations.has(operationId);",
   },
   {
     name: "the hand spawns before it writes its ledger",
@@ -213,5 +216,66 @@ export const mutants: readonly Mutant[] = [
     file: `${core}/decide.ts`,
     find: "if (state.interrupted) return stopTurn(view, state);",
     replace: "",
+  },
+  {
+    name: "whoever finds a receipt sends the call",
+    file: `${vault}/store/receipt-store.ts`,
+    find: "isTaken = !current.sent;",
+    replace: "isTaken = true;",
+  },
+  {
+    name: "a receipt does not say that its call is sent",
+    file: `${vault}/store/receipt-store.ts`,
+    find: "return current.sent ? current : { ...current, sent: true, leaseUntilMs: lease() };",
+    replace: "return current;",
+  },
+  {
+    name: "a call is sent under a receipt that is another process's by now",
+    file: `${vault}/store/receipt-store.ts`,
+    find: "if (current.end || current.owner !== owner) {\n          throw",
+    replace: "if (current.end && !current.end) {\n          throw",
+  },
+  {
+    name: "an MCP server that does not answer is taken for one that did nothing",
+    file: `${vault}/mcp/call-tools.ts`,
+    find: `outcome: error.reached ? "UNKNOWN" : "NOT_STARTED",`,
+    replace: `outcome: "NOT_STARTED",`,
+  },
+  {
+    name: "an MCP call whose answer was lost is sent again",
+    file: `${vault}/mcp/call-tools.ts`,
+    find: "const mayRepeat = !sent.reached || deps.isIdempotent(url, call.name);",
+    replace: 'const mayRepeat = sent.kind !== "stopped";',
+  },
+  {
+    name: "an unknown end of an MCP call is told as a result",
+    file: "services/harness/src/mcp/call-mcp.ts",
+    find: `text === "KILLED" ? text : "UNKNOWN";`,
+    replace: `text === "KILLED" ? text : "COMPLETED";`,
+  },
+  {
+    name: "a hand runs what its former session asks for",
+    file: `${simulation}/hand-ledger.ts`,
+    find: `if (hand?.fromSessionId === sessionId) throw AppError.fenced("it was transferred", { transferred: "true" });
+    if (hand?.sessionId !== sessionId) throw`,
+    replace: "if (hand === undefined) throw",
+  },
+  {
+    name: "a hand runs what was held for its former session",
+    file: `${simulation}/hand-ledger.ts`,
+    find: "if (isOver || hand.sessionId !== sessionId)",
+    replace: 'if (isOver || sessionId === "")',
+  },
+  {
+    name: "a process that lost its receipt tells its own end",
+    file: `${vault}/mcp/call-tools.ts`,
+    find: "(stands) => stands.end,",
+    replace: "(stands) => (stands.end === undefined ? end : end),",
+  },
+  {
+    name: "two callers of one process take the same receipt",
+    file: `${vault}/mcp/call-tools.ts`,
+    find: "const begun = taking.get(key) ?? take(call, ref)",
+    replace: "const begun = take(call, ref)",
   },
 ];

@@ -1,29 +1,7 @@
 /** A simulated process: what reaches it, and what it asks of others over a network that loses, delays and repeats. */
 import { AppError, type Clock } from "@manyhands/kit";
+import type { Faults } from "./faults.ts";
 import type { Scheduler } from "./scheduler.ts";
-
-/** How likely which fault is, per call or moment; 0 once the storm is over. */
-export interface Faults {
-  /** A process dies before its call is sent, or after its effect and before its reply. */
-  crash: number;
-  /** A call is lost on its way, or only its reply. */
-  requestLost: number;
-  replyLost: number;
-  /** A call arrives twice. */
-  twice: number;
-  /** A process stops for longer than its lease, and goes on. */
-  pause: number;
-  /** Hints (wakes, tail frames) that never come. */
-  hintLost: number;
-  /** The log's leader is gone for a while. */
-  leaderGap: number;
-  managerCrash: number;
-  /** The manager holds an operation for so long that it may be another brain's by then. */
-  managerStuck: number;
-  handLost: number;
-  engineLost: number;
-  modelFails: number;
-}
 
 const failMs = 200;
 
@@ -142,37 +120,5 @@ function answerOf<T>(serve: () => T): { readonly value: T } | { readonly error: 
     return { value: serve() };
   } catch (error) {
     return { error };
-  }
-}
-
-/** A stream of items from another process. */
-export class Pipe<T> implements AsyncIterable<T> {
-  private readonly items: T[] = [];
-  private end: { error?: unknown } | undefined;
-  private wake: (() => void) | undefined;
-
-  push(item: T): void {
-    this.items.push(item);
-    this.wake?.();
-  }
-
-  close(error?: unknown): void {
-    this.end ??= error === undefined ? {} : { error };
-    this.wake?.();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    for (;;) {
-      const item = this.items.shift();
-      if (item !== undefined) yield item;
-      else if (this.end !== undefined) {
-        if ("error" in this.end) throw this.end.error;
-        return;
-      } else {
-        await new Promise<void>((resolve) => {
-          this.wake = resolve;
-        });
-      }
-    }
   }
 }

@@ -2,16 +2,17 @@
 import type { ModelRequest, ResponseBlock } from "@manyhands/core";
 import { AppError } from "@manyhands/kit";
 import type { Model, ModelEnd, ModelListener } from "../../services/harness/src/model/model.ts";
-import type { Faults, Process } from "./process.ts";
+import type { Faults } from "./faults.ts";
+import type { Process } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** What the world is told of. */
 export interface ModelEvents {
   onAsk(sessionId: string, request: ModelRequest): void;
-  onAnswer(sessionId: string): void;
   readonly isCalm: () => boolean;
 }
 
+/** What it asks for besides what the session's MCP servers offer. */
 const tools = ["bash", "bash", "bash", "write", "lookup", "fly"] as const;
 const usage = { input_tokens: 10, output_tokens: 5, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 
@@ -41,9 +42,7 @@ export function simModel(
           scheduler.after(scheduler.between(0, 60), () =>
             process.deliver(() => {
               if (signal.aborted || process.mayCrash("model: in the middle of its words")) return;
-              const end = answer(scheduler, faults, request, messageId, newId, events.isCalm());
-              if (end.type === "response") events.onAnswer(sessionId);
-              resolve(end);
+              resolve(answer(scheduler, faults, request, messageId, newId, events.isCalm()));
             }),
           );
         }),
@@ -68,9 +67,12 @@ function answer(
   const blocks: ResponseBlock[] = [{ type: "text", id: messageId, text: "well" }];
   const soFar = request.messages.filter((turn) => turn.role === "assistant").length;
   const count = isCalm || soFar > 12 || scheduler.chance(0.4) ? 0 : scheduler.between(1, 3);
+  const offered = (request.tools ?? []).map(({ name }) => name).filter((name) => name.startsWith("mcp__"));
   for (let n = 0; n < count; n += 1) {
-    const name = scheduler.pick(tools) ?? "bash";
-    blocks.push({ type: "tool_use", id: newId("sevt"), name, input: { command: "true" } });
+    const isOutside = offered.length > 0 && scheduler.chance(0.5);
+    const name = scheduler.pick(isOutside ? offered : tools) ?? "bash";
+    const id = newId("sevt");
+    blocks.push({ type: "tool_use", id, name, input: { command: "true", operation: id } });
   }
   const stopReason = count > 0 ? "tool_use" : "end_turn";
   return { type: "response", response: { blocks, stopReason, usage, timeToFirstTokenMs: 1 } };

@@ -13,6 +13,8 @@ interface Use {
   dispatched: boolean;
   /** What its result said; UNKNOWN leaves everything open. */
   outcome?: string;
+  /** Of an MCP server: one that was stopped may still come to an end there. */
+  isOutside: boolean;
   /** False until the user said yes, where that is needed, and for ever where the server or the user said no. */
   allowed: boolean;
 }
@@ -70,8 +72,8 @@ export class Watch {
     const use = this.of(sessionId).uses.get(operationId);
     if (use?.dispatched !== true) this.violated("V4", `${operationId} runs without its intent in the log`);
     if (use?.allowed !== true) this.violated("V4", `${operationId} runs without consent`);
-    if (use?.answered === true && use.outcome !== "UNKNOWN")
-      this.violated("V4", `${operationId} runs after its result was told`);
+    const isOpen = use?.outcome === "UNKNOWN" || (use?.isOutside === true && use.outcome === "KILLED");
+    if (use?.answered === true && !isOpen) this.violated("V4", `${operationId} runs after its result was told`);
   }
 
   /** A brain was told that events are stored. */
@@ -146,7 +148,8 @@ export class Watch {
         session.uses.set(event.id, {
           answered: false,
           dispatched: false,
-          allowed: event.type === "agent.tool_use" && event.evaluated_permission === "allow",
+          isOutside: event.type === "agent.mcp_tool_use",
+          allowed: event.type !== "agent.custom_tool_use" && event.evaluated_permission === "allow",
         });
         break;
       case "user.tool_confirmation": {
@@ -162,7 +165,9 @@ export class Watch {
         this.isTrue(event.tool_use_id, event.outcome);
         break;
       case "agent.mcp_tool_result":
-        this.answered(sessionId, session, event.mcp_tool_use_id);
+        this.answered(sessionId, session, event.mcp_tool_use_id, event.outcome);
+        // A call that was stopped may not even have reached its server.
+        if (event.outcome !== "KILLED") this.isTrue(event.mcp_tool_use_id, event.outcome);
         break;
       case "user.custom_tool_result": {
         const use = session.uses.get(event.custom_tool_use_id);

@@ -8,7 +8,7 @@ import { createRpcClient, type RpcClient, silentLogger } from "@manyhands/kit";
 import { ensureHandAgent, ensureHandImage, findDockerEngine, type Progress } from "@manyhands/local";
 import { SandboxService, SessionService } from "@manyhands/protocol";
 import { type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
-import { type ServiceName, ServiceProcess } from "./service-process.ts";
+import { type ServiceName, ServiceProcess } from "../support/service-process.ts";
 
 /** How many processes of each kind, and what they are told besides the usual. */
 export interface FleetOptions {

@@ -6,10 +6,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { eventually } from "@manyhands/testkit";
 import { between, percentile, seededRandom } from "../durability/support/rig.ts";
+import type { ServiceProcess } from "../support/service-process.ts";
 import { compareContexts } from "./contexts.ts";
 import { type Fleet, startFleet } from "./fleet.ts";
 import { stormScenario, stormSessionOf } from "./scenario.ts";
-import type { ServiceProcess } from "./service-process.ts";
 import { StormySession } from "./stormy-session.ts";
 import { emptyVerdict, judge, type Verdict } from "./verdict.ts";
 
@@ -19,6 +19,12 @@ export interface StormOptions {
   readonly sessions: number;
   /** Decides victims and moments. */
   readonly seed: number;
+  /** Between two kills; default 100 to 800 ms. */
+  readonly pauseMs?: { readonly from: number; readonly to: number };
+  /**
+   * Every so many kills one is made with everything up, and nothing else is touched until the next brain came; default 6.
+   */
+  readonly measuredEvery?: number;
   /** `auto`: docker when an engine answers; virtual hands die with their manager, which is then left alone. */
   readonly driver?: "auto" | "virtual";
   readonly signal: AbortSignal;
@@ -45,9 +51,8 @@ export interface StormReport extends Verdict {
 const steps = 4;
 const workers = 6;
 const turnMs = 120_000;
-const pauseMs = { from: 100, to: 800 };
-/** Every so many kills one is made with everything up, and nothing else is touched until the next brain came. */
-const measuredEvery = 6;
+const usualPauseMs = { from: 100, to: 800 };
+const usuallyMeasuredEvery = 6;
 const takeoverMs = 10_000;
 
 interface Kill {
@@ -154,6 +159,7 @@ async function rage(
   sessions: readonly StormySession[],
   kills: Kill[],
 ): Promise<void> {
+  const { pauseMs = usualPauseMs, measuredEvery = usuallyMeasuredEvery } = options;
   const random = seededRandom(options.seed);
   const pace = seededRandom(options.seed + 1);
   const managers = fleet.driver === "docker" ? fleet.managers : [];

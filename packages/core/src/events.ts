@@ -5,6 +5,7 @@
  * both catalogues have the same types. Docs of each event: the proto comments.
  */
 import type { ContentBlock } from "./content.ts";
+import type { SettledPush } from "./settled-push.ts";
 
 /** JSON as it travels in tool inputs and configurations. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -195,6 +196,7 @@ export interface EventPayloads {
     received?: boolean;
   };
   "hand.revoked": { hand_id: string; grant_id: string };
+  "push.settled": SettledPush;
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };
   "credential.used": {
@@ -271,6 +273,7 @@ export const platformEventTypes = [
   "hand.released",
   "hand.granted",
   "hand.revoked",
+  "push.settled",
   "context.checkpointed",
   "credential.used",
   "session.mcp_tools_listed",

@@ -12,14 +12,15 @@ export interface ModelTurn {
   content: ModelBlock[];
 }
 
-/** What a client said. */
-export type Input = EventOf<"user.message" | "user.define_outcome" | "system.message">;
+/** What a client said, or what the platform found out meanwhile. */
+export type Input = EventOf<"user.message" | "user.define_outcome" | "system.message" | "push.settled">;
 
 /** What a tool answered. */
 export type Answer = { content?: ContentBlock[]; is_error?: boolean };
 
-/** What a client said, as blocks; never none. */
+/** What was said, as blocks; never none. */
 export function inputBlocks(input: Input): ModelBlock[] {
+  if (input.type === "push.settled") return [{ type: "text", text: pushText(input) }];
   if (input.type === "user.define_outcome") return [{ type: "text", text: outcomeText(input) }];
   const blocks = input.content.filter(isNotEmpty).map(modelBlock);
   return blocks.length > 0 ? blocks : [{ type: "text", text: "(empty message)" }];
@@ -28,6 +29,14 @@ export function inputBlocks(input: Input): ModelBlock[] {
 function outcomeText(event: EventOf<"user.define_outcome">): string {
   const rubric = stringOf(objectOf(event.rubric).content);
   return `Outcome to reach: ${event.description}${rubric === "" ? "" : `\n\nIt will be judged by:\n${rubric}`}`;
+}
+
+const pushWords = { COMPLETED: "was moved", NOT_STARTED: "was not moved", UNKNOWN: "is not known" } as const;
+
+/** For the model: its `git push` only saw a connection that broke. */
+function pushText({ url, refs }: EventOf<"push.settled">): string {
+  const lines = refs.map(({ ref, outcome, new: wanted }) => `- ${ref} (to ${wanted}): ${pushWords[outcome]}`);
+  return `[The answer to a git push to ${url} was lost. The repository was asked afterwards:\n${lines.join("\n")}]`;
 }
 
 /** Thinking as it came, with its signature. */

@@ -40,6 +40,7 @@ export class TurnWriter {
       case "user.message":
       case "user.define_outcome":
       case "system.message":
+      case "push.settled":
         this.inputs.push(event);
         break;
       case "span.model_request_start":

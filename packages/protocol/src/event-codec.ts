@@ -20,6 +20,7 @@ const prefixes = [
   "brain",
   "operation",
   "hand",
+  "push",
   "context",
   "credential",
 ];

@@ -97,7 +97,11 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     mcp: { vaults, tokens: createSessionTokens(vaults, Audience.MCP), clock },
     serverTools: {
       recall: createRecall(sessions),
-      web_fetch: createWebFetch({ proxyUrl: config.egressProxyUrl, token: (sessionId) => egressTokens.get(sessionId) }),
+      web_fetch: createWebFetch({
+        proxyUrl: config.egressProxyUrl,
+        token: (sessionId) => egressTokens.get(sessionId),
+        sessions,
+      }),
       web_search: createWebSearch(config.searchUrl),
     },
     publishDelta: (sessionId: string, delta: Parameters<typeof publishDelta>[2]) => publishDelta(bus, sessionId, delta),

@@ -1,5 +1,5 @@
 import { applyStreams, connectBus, publishVaultChange } from "@manyhands/bus";
-import { type Clock, createRpcClient, type Logger, type Shell, systemClock } from "@manyhands/kit";
+import { type Clock, createRpcClient, type Logger, newId, type Shell, systemClock } from "@manyhands/kit";
 import { SessionService } from "@manyhands/protocol";
 import { Agent, type Dispatcher } from "undici";
 import type { Config } from "./config.ts";
@@ -10,6 +10,9 @@ import { type CertificateAuthority, loadCertificateAuthority } from "./egress/ce
 import { createDialer, type Dialer, type Resolve } from "./egress/dial.ts";
 import { type EgressAudit, egressAudit } from "./egress/egress-audit.ts";
 import { type SessionEgress, sessionEgress } from "./egress/session-egress.ts";
+import { withToken } from "./git/git-proxy.ts";
+import { type PushDeps, type Pushes, pushes } from "./git/pushes.ts";
+import { readRefs } from "./git/read-refs.ts";
 import { type SessionMcp, sessionMcp } from "./mcp/session-mcp.ts";
 import { vettedAgent } from "./net/vetted-agent.ts";
 import { outboundUrlJudge, type UrlJudge } from "./policy/outbound-url.ts";
@@ -19,6 +22,7 @@ import { type CredentialStore, credentialStore } from "./store/credential-store.
 import { type DerivedTokenStore, derivedTokenStore } from "./store/derived-token-store.ts";
 import type { Buckets } from "./store/kv.ts";
 import { type ModelKeyStore, modelKeyStore } from "./store/model-key-store.ts";
+import { pushStore } from "./store/push-store.ts";
 import { type VaultStore, vaultStore } from "./store/vault-store.ts";
 import { grpcSessionDirectory } from "./tokens/grpc-session-directory.ts";
 import type { SessionDirectory } from "./tokens/session-directory.ts";
@@ -27,7 +31,7 @@ import { type SessionTokens, sessionTokens } from "./tokens/session-tokens.ts";
 import { loadSigningKey } from "./tokens/signing-key.ts";
 import { auditWriter } from "./usage/audit-writer.ts";
 import type { ChangeWriter } from "./usage/change-audit.ts";
-import { eventWriter } from "./usage/event-writer.ts";
+import { eventWriter, pushTeller } from "./usage/event-writer.ts";
 import type { UsageSink, UsageWriter } from "./usage/usage.ts";
 import { usageQueue } from "./usage/usage-queue.ts";
 
@@ -42,6 +46,7 @@ export type Deps = {
   readonly guard: SessionGuard;
   readonly usage: { readonly git: UsageSink; readonly model: UsageSink };
   readonly gitDispatcher: Dispatcher;
+  readonly pushes: Pushes;
   readonly modelDispatcher: Dispatcher;
   readonly egress: {
     readonly sessions: SessionEgress;
@@ -70,6 +75,7 @@ export type Overrides = {
   readonly audit?: UsageWriter;
   readonly changes?: ChangeWriter;
   readonly events?: UsageWriter;
+  readonly tellPush?: PushDeps["tell"];
   readonly clock?: Clock;
   /** How names are resolved, and who may sign upstreams' certificates besides the system's authorities. */
   readonly egress?: { readonly resolve?: Resolve; readonly upstreamCa?: readonly string[] };
@@ -113,6 +119,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     connections: 256,
   });
   lifecycle.onStop("MCP connections", () => dispatcher.destroy());
+  const gitDispatcher = upstreamPool("git", 512, lifecycle);
   return {
     changes,
     vaults,
@@ -139,7 +146,19 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     kek,
     logger,
     judgeUrl: outboundUrlJudge(mayBePrivate),
-    gitDispatcher: upstreamPool("git", 512, lifecycle),
+    gitDispatcher,
+    pushes: pushes({
+      store: pushStore(buckets.receipts, newId("vp"), config.mcp.leases.receiptMs, clock),
+      leaseMs: config.mcp.leases.receiptMs,
+      refsOf: async (session, workspace, url) => {
+        const bound = await bindings.repository(session, workspace, url);
+        return bound && (await readRefs(gitDispatcher, bound, withToken({}, bound.token)));
+      },
+      tell: overrides.tellPush ?? pushTeller(client),
+      clock,
+      logger: logger.child({ part: "git" }),
+      signal: lifecycle.signal,
+    }),
     modelDispatcher: upstreamPool("model", 512, lifecycle),
     egress: {
       sessions: sessionEgress({

@@ -42,6 +42,7 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
       const handle = gitProxy({
         guard,
         bindings,
+        pushes: deps.pushes,
         dispatcher: deps.gitDispatcher,
         usage: usage.git,
         logger: logger.child({ part: "git" }),
@@ -61,6 +62,7 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
       const git = await createGitListener({ listen: config.git.listen, handle, egress, lifecycle, logger });
       const web = await createEgressListener({ listen: config.egress.listen, proxy: egress, lifecycle, logger });
       const { addresses } = await base.start();
+      void deps.pushes.watch();
       return { addresses: { ...addresses, model, git, egress: web } };
     },
   };

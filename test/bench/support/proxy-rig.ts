@@ -11,7 +11,7 @@ import { keyEncryptionKey } from "../../../services/vault-proxy/src/crypto/envel
 import { loadCertificateAuthority } from "../../../services/vault-proxy/src/egress/certificate-authority.ts";
 import { memoryKv } from "../../../services/vault-proxy/src/store/memory-kv.ts";
 import { type GitInHand, gitInHand } from "../../../services/vault-proxy/src/testing/git-in-hand.ts";
-import { ServiceProcess } from "../../storm/service-process.ts";
+import { ServiceProcess } from "../../support/service-process.ts";
 
 /** What is measured with. */
 export type ProxyRig = {

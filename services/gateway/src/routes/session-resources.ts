@@ -11,10 +11,11 @@ import type { Call } from "../http/call.ts";
 import { check, param, readQuery } from "../http/query.ts";
 import { toFileResource } from "../map/file.ts";
 import { toJsonBytes } from "../map/json-bytes.ts";
-import { sessionAgent, sessionEnvironment, sessionResources } from "../map/session.ts";
+import { sessionEnvironment, sessionResources } from "../map/session.ts";
 import { checkGivenFiles } from "../mounted-files.ts";
 import { resourceAdd, resourceUpdate } from "../schemas/session.ts";
 import type { DeletedResource, FileResource, Page, SessionResource } from "../sdk-types.ts";
+import { bindAgain } from "./bind-again.ts";
 import { readSession } from "./sessions.ts";
 
 type ResourceDeps = Pick<Deps, "sessions" | "files" | "vaults">;
@@ -60,7 +61,7 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
     refuseArchived(session);
     if (resource.type !== "github_repository")
       throw AppError.invalid([{ field: "resource", description: "must be a github_repository: a file has no token" }]);
-    await bind(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
+    await bindAgain(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
     return resource;
   },
 
@@ -77,32 +78,12 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
     if (left === undefined) throw AppError.internal(new Error("session-store answered without a session"));
     if (resource.type === "file") return { id: resource.id, type: "session_resource_deleted" };
     // Whoever repeats this after a failure here finds no resource any more, so it must not be given up lightly.
-    await retry(() => bind(deps, call, left, () => ""), { attempts: BIND_ATTEMPTS, signal: call.signal });
+    await retry(() => bindAgain(deps, call, left), { attempts: BIND_ATTEMPTS, signal: call.signal });
     return { id: resource.id, type: "session_resource_deleted" };
   },
 });
 
 const BIND_ATTEMPTS = 5;
-
-/** Binds exactly the repositories the session has now; a token left empty keeps the one that is stored. */
-async function bind(
-  deps: ResourceDeps,
-  call: Call,
-  session: StoredSession,
-  tokenOf: (resourceId: string) => string,
-): Promise<void> {
-  const repositories = sessionResources(session).flatMap((each) =>
-    each.type === "github_repository" ? [{ url: each.url, allowPush: true, authorizationToken: tokenOf(each.id) }] : [],
-  );
-  const request = {
-    workspaceId: call.caller.workspaceId,
-    sessionId: session.id,
-    vaultIds: session.vaultIds,
-    repositories,
-    mcpServers: sessionAgent(session).mcp_servers.map(({ name, url }) => ({ name, url })),
-  };
-  await deps.vaults.bindSession(request, call.rpc);
-}
 
 /** A repeat of the same request adds the same resource. */
 function resourceIdOf(sessionId: string, requestId: string): string {

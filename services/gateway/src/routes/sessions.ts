@@ -1,16 +1,20 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { harnessSetting } from "@manyhands/core";
-import { AppError } from "@manyhands/kit";
+import { AppError, retry } from "@manyhands/kit";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
 import { check, param, type Query, readQuery } from "../http/query.ts";
-import { statusByName, toSession } from "../map/session.ts";
+import { toJsonBytes } from "../map/json-bytes.ts";
+import { sessionAgent, statusByName, toSession } from "../map/session.ts";
+import { configProblems, overridden } from "../schemas/agent.ts";
 import { toServicePatch } from "../schemas/common.ts";
-import { sessionUpdate } from "../schemas/session.ts";
+import { type SessionUpdate, sessionUpdate } from "../schemas/session.ts";
 import type { DeletedSession, Session, TwoWayPage } from "../sdk-types.ts";
+import { bindAgain } from "./bind-again.ts";
 
 type SessionDeps = Pick<Deps, "sessions" | "vaults" | "sandboxes" | "harness">;
 
+const BIND_ATTEMPTS = 5;
 const statusNames = ["rescheduling", "running", "idle", "terminated"] as const;
 
 /** Handlers of `sessions.*` but create, events and resources. */
@@ -21,6 +25,7 @@ export const sessionRoutes = (deps: SessionDeps) => ({
     const input = check(sessionUpdate, call.body ?? {}, "body");
     const names = { workspaceId: call.caller.workspaceId, sessionId: call.param("session") };
     if (input.budget) await checkHasBudget(deps, call);
+    const agentJson = input.agent && (await changedAgent(deps, call, input.agent));
     const kind = input.metadata?.[harnessSetting];
     // First, because it may refuse: a session then keeps both its harness and its metadata.
     if (kind !== undefined) await deps.harness.switchHarness({ ...names, kind: kind || "default" }, call.rpc);
@@ -29,8 +34,12 @@ export const sessionRoutes = (deps: SessionDeps) => ({
       metadata: toServicePatch(input.metadata),
       ...(input.title === undefined ? {} : { title: input.title ?? "" }),
       ...(input.budget === undefined ? {} : { budgetJson: new TextEncoder().encode(JSON.stringify(input.budget)) }),
+      ...(agentJson === undefined ? {} : { agentJson }),
     };
     const { session } = await deps.sessions.updateSession(request, call.rpc);
+    // Until this is through its new servers refuse it, and those it has no more are not offered to the model.
+    if (agentJson !== undefined && session !== undefined)
+      await retry(() => bindAgain(deps, call, session), { attempts: BIND_ATTEMPTS, signal: call.signal });
     // A session that stopped at its budget goes on by itself when that is raised.
     if (input.budget !== undefined) await deps.harness.wake({ sessionId: names.sessionId }, call.rpc);
     return answer(session);
@@ -77,6 +86,19 @@ export const sessionRoutes = (deps: SessionDeps) => ({
     return { id: sessionId, type: "session_deleted" };
   },
 });
+
+/** The agent with what is given in the place of its own; nothing when that changes nothing. */
+async function changedAgent(deps: SessionDeps, call: Call, input: SessionUpdate["agent"]) {
+  const before = sessionAgent(await readSession(deps, call));
+  const config = overridden({ ...before, metadata: {} }, input ?? {});
+  const problems = configProblems(config);
+  if (problems.length > 0) {
+    throw AppError.invalid(problems.map(({ field, description }) => ({ field: `agent.${field}`, description })));
+  }
+  const { metadata: _notPartOfTheSnapshot, ...rest } = config;
+  const after = { ...before, ...rest, multiagent: before.multiagent };
+  return JSON.stringify(after) === JSON.stringify(before) ? undefined : toJsonBytes(after);
+}
 
 /** A budget can be changed, not added: what a session was made without stays without. */
 async function checkHasBudget(deps: SessionDeps, call: Call): Promise<void> {

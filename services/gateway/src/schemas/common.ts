@@ -55,8 +55,3 @@ function isPlainHttpUrl(value: string): boolean {
   const url = new URL(value);
   return (url.protocol === "https:" || url.protocol === "http:") && url.username === "" && url.password === "";
 }
-
-/** A value this version does not serve: refused with a message, never silently dropped. */
-export function notServed(what: string) {
-  return z.undefined({ error: `${what} not served yet` }).optional();
-}

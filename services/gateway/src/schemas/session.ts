@@ -2,7 +2,7 @@
 import { mountPathProblem } from "@manyhands/core";
 import { z } from "zod";
 import { agentOverrides } from "./agent.ts";
-import { httpUrl, id, metadata, metadataPatch, notServed, text } from "./common.ts";
+import { httpUrl, id, metadata, metadataPatch, text } from "./common.ts";
 import { initialEvents } from "./events.ts";
 
 const version = z.int("must be a whole number").min(1, "must be at least 1").max(0xffff_ffff).optional();
@@ -102,10 +102,13 @@ export const sessionCreate = z.object({
 export const sessionUpdate = z.object({
   title: text(0, 256).nullish(),
   metadata: metadataPatch.nullish(),
-  agent: notServed("changing the agent of a session is"),
+  agent: agentOverrides.optional(),
   budget: budget.nullable().optional(),
   vault_ids: z.undefined({ error: "is reserved; a session keeps the vaults it was made with" }).optional(),
 });
+
+/** What sessions.update may change. */
+export type SessionUpdate = z.infer<typeof sessionUpdate>;
 
 /** Body of sessions.resources.add. */
 export const resourceAdd = z.discriminatedUnion("type", [file], {

@@ -1,7 +1,10 @@
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { create } from "@bufbuild/protobuf";
 import type { JsonObject } from "@manyhands/core";
+import { encodeEvent, GetEventsResponseSchema } from "@manyhands/protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { created, said, stored } from "../../../../packages/core/src/testing/test-log.ts";
 import { refusedUrl } from "./domain-rules.ts";
 import { pageText } from "./page-text.ts";
 import type { ToolUse } from "./server-tools.ts";
@@ -59,8 +62,16 @@ const use = (input: JsonObject, options: JsonObject = {}): ToolUse => ({
   outputBytes: 10_000,
   signal: new AbortController().signal,
 });
+const log = stored([created(), said("Look at http://allowed.test/ for me.")]);
+const sessions = {
+  getEvents: async () => create(GetEventsResponseSchema, { events: log.map(encodeEvent) }),
+};
 const fetcher = () =>
-  createWebFetch({ proxyUrl: new URL(`http://127.0.0.1:${portOf(proxy)}`), token: async (id) => `token-of-${id}` });
+  createWebFetch({
+    proxyUrl: new URL(`http://127.0.0.1:${portOf(proxy)}`),
+    token: async (id) => `token-of-${id}`,
+    sessions,
+  });
 
 describe("web_fetch", () => {
   it("answers with the text of a page, through the proxy, under the session's token", async () => {
@@ -77,6 +88,15 @@ describe("web_fetch", () => {
     expect(elsewhere.text).toContain("not among the domains this agent may reach");
   });
 
+  it("takes an address only from where the agent may, where that is asked for", async () => {
+    const rules = { url_sources: { server_tool_results: { type: "none" } } };
+    expect((await fetcher()(use({ url: "http://allowed.test/" }, rules))).isError).toBe(false);
+    const made = await fetcher()(use({ url: "http://allowed.test/made-up" }, rules));
+    expect(made.text).toBe(
+      "web_fetch: http://allowed.test/made-up does not stand where this agent may take addresses from (url_sources).",
+    );
+  });
+
   it("says what the proxy refused, what is no text and what is no address", async () => {
     await expect(fetcher()(use({ url: "https://refused.test/" }))).rejects.toThrow(
       "the egress proxy refused refused.test:443",
@@ -86,7 +106,7 @@ describe("web_fetch", () => {
     );
     expect((await fetcher()(use({ url: "file:///etc/passwd" }))).text).toContain("cannot be fetched");
     expect((await fetcher()(use({}))).text).toContain("url must be");
-    const none = createWebFetch({ proxyUrl: undefined, token: async () => "" });
+    const none = createWebFetch({ proxyUrl: undefined, token: async () => "", sessions });
     expect((await none(use({ url: "http://allowed.test/" }))).text).toContain("no egress proxy configured");
   });
 });

@@ -54,6 +54,22 @@ describe("sessions", () => {
     await expect(emit(sessionId, userMessage("late"))).rejects.toMatchObject({ reason: "SESSION_CLOSED" });
   });
 
+  it("takes another agent between turns only, and no other thing than an object", async () => {
+    const sessionId = await newSession(store.sessions);
+    const agentJson = json({ id: "a", model: { id: "other" } });
+    const { session } = await store.sessions.updateSession({ workspaceId, sessionId, agentJson });
+    expect(Buffer.from(session?.agentJson ?? [])).toEqual(Buffer.from(agentJson));
+    await expect(store.sessions.updateSession({ workspaceId, sessionId, agentJson: json([]) })).rejects.toMatchObject({
+      kind: "invalid",
+    });
+    await emit(sessionId, userMessage("go"));
+    await expect(store.sessions.updateSession({ workspaceId, sessionId, agentJson })).rejects.toMatchObject({
+      reason: "SESSION_RUNNING",
+    });
+    await emit(sessionId, idle());
+    await store.sessions.updateSession({ workspaceId, sessionId, agentJson });
+  });
+
   it("deletes: watchers end, events are gone, the id is never used again", async () => {
     const sessionId = await newSession(store.sessions);
     await emit(sessionId, agentMessage("a"), agentMessage("b"));

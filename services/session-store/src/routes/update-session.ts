@@ -17,17 +17,22 @@ const maxPairs = 16;
 const maxRemoved = 100;
 const maxResources = 100;
 
-/** Changes title, metadata, budget and resources, by `session.updated`; a change of nothing writes nothing. */
+/**
+ * Changes title, metadata, budget, agent and resources, by `session.updated`; a change of nothing writes nothing. The
+ * agent changes between turns only.
+ */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
 ): MethodHandler<typeof SessionService.method.updateSession> {
   return async (request, context) => {
-    const { workspaceId, sessionId, title, metadata, removeResourceIds, budgetJson } = request;
+    const { workspaceId, sessionId, title, metadata, removeResourceIds, budgetJson, agentJson } = request;
     const rule = rules();
     checkWorkspace(rule, workspaceId, false);
     checkSessionId(rule, sessionId);
     checkTitleAndMetadata(rule, title ?? "", metadata, true);
     rule.check(removeResourceIds.length <= maxRemoved, "remove_resource_ids", `must be at most ${maxRemoved} ids`);
+    const isAgent = agentJson === undefined || isJsonObject(parseJson("agent_json", agentJson));
+    rule.check(isAgent, "agent_json", "must be a JSON object");
     rule.done();
     if (budgetJson !== undefined) parseJson("budget_json", budgetJson);
     const wanted = resourcesToAdd(request.addResourcesJson);
@@ -39,7 +44,7 @@ export function updateSession(
     const added = wanted.filter(({ id }) => !before.resources.some((resource) => resource.id === id));
     const isTitleKept = title === undefined || title === before.title;
     const isKept = changed.length === 0 && removed.length === 0 && added.length === 0;
-    if (isTitleKept && isKept && budgetJson === undefined) {
+    if (isTitleKept && isKept && budgetJson === undefined && agentJson === undefined) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -53,6 +58,7 @@ export function updateSession(
           ...(added.length === 0 ? {} : { addedResourcesJson: new TextEncoder().encode(JSON.stringify(added)) }),
           ...(title === undefined ? {} : { title }),
           ...(budgetJson === undefined ? {} : { budgetJson }),
+          ...(agentJson === undefined ? {} : { agentJson }),
         },
       },
     });
@@ -61,6 +67,8 @@ export function updateSession(
       { events: [event], requestId: "", epoch: 0 },
       appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
       (current) => {
+        if (agentJson !== undefined && (current.status === "running" || current.status === "rescheduling"))
+          throw AppError.conflict("SESSION_RUNNING", "agent: cannot be changed while the session is running");
         const merged = Object.values({ ...current.metadata, ...metadata }).filter((value) => value !== "");
         const after = rules();
         after.check(

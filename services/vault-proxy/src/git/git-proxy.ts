@@ -3,7 +3,8 @@
  *
  * S1 what is asked for is decided once, on the parsed form, and only that form is sent on. S2 only repositories bound
  * to the token's session. S3 a push needs `allow_push` in both of its requests. S4 no credential follows a redirect.
- * S5 bodies of error answers are replaced: a host that echoes a header cannot leak it.
+ * S5 bodies of error answers are replaced: a host that echoes a header cannot leak it. S6 what a push wants to move is
+ * noted before its first byte is sent on, so that the truth about it can be found out when its answer is lost.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Clock, type Logger, newId, type Secret, toAppError } from "@manyhands/kit";
@@ -18,11 +19,14 @@ import type { SessionGuard } from "../tokens/session-guard.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
 import type { Usage, UsageSink } from "../usage/usage.ts";
 import type { GitHandler } from "./git-listener.ts";
+import { peekCommands } from "./peek-commands.ts";
+import type { Push, Pushes } from "./pushes.ts";
 
 /** What the proxy needs. */
 export type GitProxyDeps = {
   readonly guard: Pick<SessionGuard, "admit" | "onRevoked">;
   readonly bindings: Pick<BindingStore, "repository">;
+  readonly pushes: Pick<Pushes, "begin">;
   readonly dispatcher: Dispatcher;
   readonly usage: UsageSink;
   readonly logger: Logger;
@@ -60,8 +64,43 @@ export function gitProxy(deps: GitProxyDeps): GitHandler {
       refuse(response, request, 429, `this session has ${REQUESTS_PER_SESSION} git requests running already`);
       return;
     }
-    await exchange(deps, refusal, request, response).finally(giveBack);
+    await serve(deps, refusal, request, response).finally(giveBack);
   };
+}
+
+/** Notes a push before anything of it is sent. */
+async function serve(
+  deps: GitProxyDeps,
+  allowed: Allowed,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { claims, git, bound } = allowed;
+  const refused = (status: number, message: string) => {
+    refuse(response, request, status, message);
+    deps.usage.record(usageOf(deps, claims, request, { outcome: "refused" }));
+  };
+  if (git.service !== "git-receive-pack" || git.phase !== "exchange") {
+    await exchange(deps, allowed, request, response);
+    return;
+  }
+  const commands = await peekCommands(request);
+  if (commands === "bad") {
+    refused(400, "the refs that this push moves cannot be read; signed and compressed pushes are not served");
+    return;
+  }
+  let push: Push | undefined;
+  try {
+    // Without commands it is git trying the way.
+    push = commands.length === 0 ? undefined : await deps.pushes.begin(claims, bound.url, commands);
+  } catch (error) {
+    deps.logger.error({ err: toAppError(error), session: claims.session }, "a push could not be noted down");
+    refused(503, "the push cannot be noted down now and was not sent");
+    return;
+  }
+  const isAnswered = await exchange(deps, allowed, request, response);
+  if (isAnswered) await push?.answered();
+  else push?.broke();
 }
 
 type Allowed = { readonly claims: SessionClaims; readonly git: GitRequest; readonly bound: BoundRepository };
@@ -106,12 +145,13 @@ async function prepare(
   }
 }
 
+/** One request to the git host and its answer. False when it may have done something that its client was not told. */
 async function exchange(
   deps: GitProxyDeps,
   { claims, git, bound }: Allowed,
   request: IncomingMessage,
   response: ServerResponse,
-): Promise<void> {
+): Promise<boolean> {
   const bytes: ByteCount = { sent: 0, received: 0 };
   const gone = clientGone(response);
   const stopListening = deps.guard.onRevoked(claims.session, () => gone.abort(new ClientGone()));
@@ -133,11 +173,12 @@ async function exchange(
       // The connection is worth less than reading an unknown amount of a body nobody wants.
       answer.body.on("error", () => undefined).destroy();
       refuse(response, request, problem.status, problem.message);
-    } else {
-      const headers = withoutSecret(onlyHeaders(answer.headers, SENT_BACK), bound.token?.reveal() ?? "");
-      await sendBack(answer, response, headers, bytes);
-      outcome = "served";
+      return status < 500;
     }
+    const headers = withoutSecret(onlyHeaders(answer.headers, SENT_BACK), bound.token?.reveal() ?? "");
+    await sendBack(answer, response, headers, bytes);
+    outcome = "served";
+    return true;
   } catch (error) {
     outcome = gone.signal.aborted ? "aborted" : "failed";
     const { hostname, port } = git.repository;
@@ -149,13 +190,15 @@ async function exchange(
     } else {
       response.destroy();
     }
+    return false;
   } finally {
     stopListening();
     deps.usage.record(usageOf(deps, claims, request, { outcome, status, bytes, credentialId, git }));
   }
 }
 
-function withToken(headers: CleanHeaders, token: Secret | undefined): CleanHeaders {
+/** With the repository's token, as git hosts take it. */
+export function withToken(headers: CleanHeaders, token: Secret | undefined): CleanHeaders {
   if (!token) {
     return headers;
   }

@@ -1,7 +1,8 @@
 /**
  * Calls of MCP tools under receipts.
  *
- * C1 the receipt is stored before anything is sent; whoever finds one waits for its end and never sends. C2 a call is
+ * C1 the receipt is stored before anything is sent; whoever finds one waits for its end and never sends, and whoever lost
+ * one, by being silent for too long, waits too: only what is stored is told. C2 a call is
  * sent again only when it is proved that the server did nothing, or when an operator declared the tool idempotent; what a
  * server says about its own tools proves nothing. C3 the call runs on when its caller goes away; it ends by its result, its
  * timeout, a cancel, or the end of its session.
@@ -70,15 +71,22 @@ const POLL_MS = 150;
 const SENDS = 3;
 const PAUSE_MS = 250;
 
-type Running = { readonly session: string; readonly stop: AbortController; readonly end: Promise<ReceiptEnd> };
+/** `end` is undefined when the receipt was lost to another process, which makes the call. */
+type Running = {
+  readonly session: string;
+  readonly stop: AbortController;
+  readonly end: Promise<ReceiptEnd | undefined>;
+};
 
 /** Calls of this process. */
 export function toolCalls(deps: CallDeps): ToolCalls {
   const { receipts, clock, logger } = deps;
   const running = new Map<string, Running>();
+  /** One at a time for each call: of two callers here, one would take the receipt from the other when its lease is over. */
+  const taking = new Map<string, Promise<{ readonly end: Running["end"] }>>();
   const keyOf = ({ session, operation }: ReceiptRef) => `${session}.${operation}`;
 
-  const start = (call: ToolCall, receipt: HeldReceipt): Promise<ReceiptEnd> => {
+  const start = (call: ToolCall, receipt: HeldReceipt): Running["end"] => {
     const stop = new AbortController();
     const key = keyOf(call);
     const end = runCall(deps, call, receipt, stop).finally(() => running.delete(key));
@@ -88,16 +96,24 @@ export function toolCalls(deps: CallDeps): ToolCalls {
     running.set(key, { session: call.session, stop, end });
     return end;
   };
+  /** The end of a call that was taken over, or the end that another process has stored, if it has. */
+  const take = async (call: ToolCall, ref: ReceiptRef): Promise<{ readonly end: Running["end"] }> => {
+    const taken = await receipts.take(ref, digestOf(call));
+    return { end: isHeld(taken) ? start(call, taken) : Promise.resolve(taken.end) };
+  };
+  const takeOnce = (call: ToolCall, ref: ReceiptRef) => {
+    const key = keyOf(ref);
+    const begun = taking.get(key) ?? take(call, ref).finally(() => taking.delete(key));
+    taking.set(key, begun);
+    return begun;
+  };
   return {
     async call(call, signal) {
       const ref: ReceiptRef = { session: call.session, operation: call.operation };
-      const digest = digestOf(call);
       for (;;) {
-        const mine = running.get(keyOf(ref));
-        if (mine) return untilAborted(mine.end, signal);
-        const taken = await receipts.take(ref, digest);
-        if (isHeld(taken)) return untilAborted(start(call, taken), signal);
-        if (taken.end) return taken.end;
+        const known = running.get(keyOf(ref)) ?? (await takeOnce(call, ref));
+        const end = await untilAborted(known.end, signal);
+        if (end) return end;
         await clock.sleep(POLL_MS, signal);
       }
     },
@@ -120,30 +136,51 @@ export function toolCalls(deps: CallDeps): ToolCalls {
   };
 }
 
-/** Sends the call, renews the receipt meanwhile, and stores how it ended. */
+/** Sends the call, renews the receipt meanwhile, and stores how it ended; answers what is stored. */
 async function runCall(
   deps: CallDeps,
   call: ToolCall,
   receipt: HeldReceipt,
   stop: AbortController,
-): Promise<ReceiptEnd> {
-  const timeout = AbortSignal.timeout(call.timeoutMs);
-  const signal = AbortSignal.any([stop.signal, timeout]);
-  const beat = setInterval(() => {
+): Promise<ReceiptEnd | undefined> {
+  const timeout = new AbortController();
+  const over = new AbortController();
+  deps.clock.sleep(call.timeoutMs, over.signal).then(
+    () => timeout.abort(),
+    () => undefined,
+  );
+  void keepReceipt(deps, receipt, stop, over.signal);
+  const signal = AbortSignal.any([stop.signal, timeout.signal]);
+  try {
+    const whoStopped = () => (timeout.signal.aborted ? "timeout" : "request");
+    const end = await sendUntilDone(deps, call, receipt, signal, whoStopped);
+    return await receipt.end(end).then(
+      (stands) => stands.end,
+      (error: unknown) => {
+        // The session ended and took its receipts along: nobody will ask for this one.
+        if (toAppError(error).kind !== "notFound") throw error;
+        return end;
+      },
+    );
+  } finally {
+    over.abort();
+  }
+}
+
+/** Says again and again that the owner lives, until the call is over; stops it when somebody asked for that. */
+async function keepReceipt(
+  { clock, leaseMs, logger }: CallDeps,
+  receipt: HeldReceipt,
+  stop: AbortController,
+  over: AbortSignal,
+): Promise<void> {
+  while (!over.aborted) {
+    await clock.sleep(leaseMs / 4, over).catch(() => undefined);
+    if (over.aborted) return;
     receipt.renew().then(
       (isAsked) => isAsked && stop.abort(),
-      (error: unknown) => deps.logger.warn({ err: toAppError(error) }, "a receipt could not be renewed"),
+      (error: unknown) => logger.warn({ err: toAppError(error) }, "a receipt could not be renewed"),
     );
-  }, deps.leaseMs / 4);
-  try {
-    const end = await sendUntilDone(deps, call, receipt, signal, () => (timeout.aborted ? "timeout" : "request"));
-    await receipt.end(end).catch((error: unknown) => {
-      // The session ended and took its receipts along: nobody will ask for this one.
-      if (toAppError(error).kind !== "notFound") throw error;
-    });
-    return end;
-  } finally {
-    clearInterval(beat);
   }
 }
 

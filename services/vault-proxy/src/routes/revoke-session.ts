@@ -1,5 +1,6 @@
 import type { ServiceImpl } from "@manyhands/kit";
 import type { VaultService } from "@manyhands/protocol";
+import type { Pushes } from "../git/pushes.ts";
 import type { SessionMcp } from "../mcp/session-mcp.ts";
 import { checkId, fieldChecks } from "../policy/fields.ts";
 import type { BindingStore } from "../store/binding-store.ts";
@@ -10,6 +11,7 @@ type Deps = {
   readonly bindings: Pick<BindingStore, "revoke">;
   readonly guard: Pick<SessionGuard, "ended">;
   readonly mcp: Pick<SessionMcp, "calls">;
+  readonly pushes: Pick<Pushes, "end">;
   readonly derivedTokens: Pick<DerivedTokenStore, "purge">;
   readonly clock: { nowMs(): number };
 };
@@ -23,6 +25,7 @@ export function revokeSession(deps: Deps): ServiceImpl<typeof VaultService>["rev
     await deps.bindings.revoke(sessionId, deps.clock.nowMs());
     deps.guard.ended(sessionId);
     await deps.mcp.calls.end(sessionId);
+    await deps.pushes.end(sessionId);
     await deps.derivedTokens.purge(sessionId);
     return {};
   };

@@ -47,8 +47,8 @@ export type HeldReceipt = {
   notReached(): Promise<void>;
   /** Says that the owner lives; answers true when it was asked to stop. */
   renew(): Promise<boolean>;
-  /** Writes how it ended. */
-  end(end: ReceiptEnd): Promise<void>;
+  /** Writes how it ended; answers what stands then, which is another process's where this one has lost the receipt. */
+  end(end: ReceiptEnd): Promise<Receipt>;
 };
 
 /** Receipts in a bucket. */
@@ -107,12 +107,11 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
       const now = await swap(ref, (current) => (isMine(current) ? { ...current, leaseUntilMs: lease() } : current));
       return now.cancel === true || !isMine(now);
     },
-    async end(end) {
-      await swap(ref, (current) => {
+    end: (end) =>
+      swap(ref, (current) => {
         const isOver = current.owner !== owner || (current.end && current.end.outcome !== "UNKNOWN");
         return isOver ? current : { ...current, end };
-      });
-    },
+      }),
   });
   /** R2: what a dead owner left behind becomes unknown, or this process's. */
   const settle = async (ref: ReceiptRef, receipt: Receipt): Promise<HeldReceipt | Receipt> => {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { NewEvent } from "@manyhands/core";
 import { createLogger, createRpcClient, type RpcClient, Secret, testServiceConfig } from "@manyhands/kit";
 import { type VaultChange, VaultService } from "@manyhands/protocol";
 import { tempDir } from "@manyhands/testkit";
@@ -21,6 +22,8 @@ export type TestVaultProxy = {
   readonly changes: readonly VaultChange[];
   /** What went to the sessions' logs. */
   readonly events: readonly Usage[];
+  /** What was told of pushes, with the session first. */
+  readonly pushes: readonly (readonly [string, NewEvent<"push.settled">])[];
   /** Every log line, at the lowest level. */
   readonly logs: readonly string[];
   stop(): Promise<void>;
@@ -61,6 +64,7 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
   const audit: Usage[] = [];
   const changes: VaultChange[] = [];
   const events: Usage[] = [];
+  const pushes: [string, NewEvent<"push.settled">][] = [];
   const logs: string[] = [];
   const logger = createLogger({
     service: "vault-proxy",
@@ -98,6 +102,7 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
         }
       : {}),
     events: { write: async (usage) => void events.push(usage) },
+    tellPush: async (session, event) => void pushes.push([session, event]),
     sessions: testSessions(() => undefined),
     ...options.overrides,
   };
@@ -110,6 +115,7 @@ export async function startVaultProxy(options: TestOptions = {}): Promise<TestVa
     audit,
     changes,
     events,
+    pushes,
     logs,
     async stop() {
       client.close();

@@ -1,5 +1,6 @@
 import type { RpcClient } from "@manyhands/kit";
 import { encodeEvent, type SessionService } from "@manyhands/protocol";
+import type { PushDeps } from "../git/pushes.ts";
 import { credentialUsed } from "./audit-writer.ts";
 import type { Usage, UsageWriter } from "./usage.ts";
 
@@ -15,5 +16,12 @@ export function eventWriter(sessionStore: Pick<RpcClient<typeof SessionService>,
         { signal },
       );
     },
+  };
+}
+
+/** Adds what came of a push to its session's log. */
+export function pushTeller(sessionStore: Pick<RpcClient<typeof SessionService>, "emitEvents">): PushDeps["tell"] {
+  return async (sessionId, event, signal) => {
+    await sessionStore.emitEvents({ workspaceId: "", sessionId, events: [encodeEvent(event)], epoch: 0n }, { signal });
   };
 }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/events/v1/platform_events.proto.
  */
 export const file_manyhands_events_v1_platform_events: GenFile = /*@__PURE__*/
-  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIowDCg1TZXNzaW9uRm9ya2VkEhkKEW9yaWdpbl9zZXNzaW9uX2lkGAEgASgJEhcKD29yaWdpbl9wb3NpdGlvbhgCIAEoBBIVCg1vcmlnaW5fZnJhbWVzGAMgASgEEhIKCmNhcnJpZXJfaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEhIKCmFnZW50X2pzb24YBiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgHIAEoDBINCgV0aXRsZRgIIAEoCRJCCghtZXRhZGF0YRgJIAMoCzIwLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkZvcmtlZC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAogASgMEhEKCXZhdWx0X2lkcxgLIAMoCRIUCgxoYXJuZXNzX2tpbmQYDCABKAkSEwoLYnVkZ2V0X2pzb24YDSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJxChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0SFQoIZ3JhbnRfaWQYBCABKAlIAIgBAUILCglfZ3JhbnRfaWQifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIooBCgtIYW5kR3JhbnRlZBIPCgdoYW5kX2lkGAEgASgJEhAKCGdyYW50X2lkGAIgASgJEhUKDXRvX3Nlc3Npb25faWQYAyABKAkSDgoGcmlnaHRzGAQgAygJEg0KBXRvb2xzGAUgAygJEhUKCHJlY2VpdmVkGAYgASgISACIAQFCCwoJX3JlY2VpdmVkIjAKC0hhbmRSZXZva2VkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkiVwoTQ29udGV4dENoZWNrcG9pbnRlZBIWCg51cF90b19wb3NpdGlvbhgBIAEoBBIUCgxmb2xkX3ZlcnNpb24YAiABKA0SEgoKc3RhdGVfanNvbhgDIAEoDCJEChVTZXNzaW9uTWNwVG9vbHNMaXN0ZWQSFwoPbWNwX3NlcnZlcl9uYW1lGAEgASgJEhIKCnRvb2xzX2pzb24YAiABKAwikQIKDkNyZWRlbnRpYWxVc2VkEhUKDWNyZWRlbnRpYWxfaWQYASABKAkSDQoFcHJveHkYAiABKAkSDAoEaG9zdBgDIAEoCRIOCgZtZXRob2QYBCABKAkSDAoEcGF0aBgFIAEoCRIOCgZzdGF0dXMYBiABKA0SFQoNcmVxdWVzdF9ieXRlcxgHIAEoBBIWCg5yZXNwb25zZV9ieXRlcxgIIAEoBBIUCgxvcGVyYXRpb25faWQYCSABKAkSGQoMaW5wdXRfdG9rZW5zGAogASgESACIAQESGgoNb3V0cHV0X3Rva2VucxgLIAEoBEgBiAEBQg8KDV9pbnB1dF90b2tlbnNCEAoOX291dHB1dF90b2tlbnNiBnByb3RvMw");
+  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIowDCg1TZXNzaW9uRm9ya2VkEhkKEW9yaWdpbl9zZXNzaW9uX2lkGAEgASgJEhcKD29yaWdpbl9wb3NpdGlvbhgCIAEoBBIVCg1vcmlnaW5fZnJhbWVzGAMgASgEEhIKCmNhcnJpZXJfaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEhIKCmFnZW50X2pzb24YBiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgHIAEoDBINCgV0aXRsZRgIIAEoCRJCCghtZXRhZGF0YRgJIAMoCzIwLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkZvcmtlZC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAogASgMEhEKCXZhdWx0X2lkcxgLIAMoCRIUCgxoYXJuZXNzX2tpbmQYDCABKAkSEwoLYnVkZ2V0X2pzb24YDSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJxChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0SFQoIZ3JhbnRfaWQYBCABKAlIAIgBAUILCglfZ3JhbnRfaWQifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIooBCgtIYW5kR3JhbnRlZBIPCgdoYW5kX2lkGAEgASgJEhAKCGdyYW50X2lkGAIgASgJEhUKDXRvX3Nlc3Npb25faWQYAyABKAkSDgoGcmlnaHRzGAQgAygJEg0KBXRvb2xzGAUgAygJEhUKCHJlY2VpdmVkGAYgASgISACIAQFCCwoJX3JlY2VpdmVkIjAKC0hhbmRSZXZva2VkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkiVwoTQ29udGV4dENoZWNrcG9pbnRlZBIWCg51cF90b19wb3NpdGlvbhgBIAEoBBIUCgxmb2xkX3ZlcnNpb24YAiABKA0SEgoKc3RhdGVfanNvbhgDIAEoDCJEChVTZXNzaW9uTWNwVG9vbHNMaXN0ZWQSFwoPbWNwX3NlcnZlcl9uYW1lGAEgASgJEhIKCnRvb2xzX2pzb24YAiABKAwiWQoLUHVzaFNldHRsZWQSCwoDdXJsGAEgASgJEg8KB291dGNvbWUYAiABKAkSLAoEcmVmcxgDIAMoCzIeLm1hbnloYW5kcy5ldmVudHMudjEuUHVzaGVkUmVmIkMKCVB1c2hlZFJlZhILCgNyZWYYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCRIPCgdvdXRjb21lGAQgASgJIpECCg5DcmVkZW50aWFsVXNlZBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEg0KBXByb3h5GAIgASgJEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEgwKBHBhdGgYBSABKAkSDgoGc3RhdHVzGAYgASgNEhUKDXJlcXVlc3RfYnl0ZXMYByABKAQSFgoOcmVzcG9uc2VfYnl0ZXMYCCABKAQSFAoMb3BlcmF0aW9uX2lkGAkgASgJEhkKDGlucHV0X3Rva2VucxgKIAEoBEgAiAEBEhoKDW91dHB1dF90b2tlbnMYCyABKARIAYgBAUIPCg1faW5wdXRfdG9rZW5zQhAKDl9vdXRwdXRfdG9rZW5zYgZwcm90bzM");
 
 /**
  * `session.created`: always position 0. Freezes what the session was made from.
@@ -609,6 +609,83 @@ export const SessionMcpToolsListedSchema: GenMessage<SessionMcpToolsListed> = /*
   messageDesc(file_manyhands_events_v1_platform_events, 13);
 
 /**
+ * `push.settled`: a push from a hand had no answer, and the git host was asked what came of it. The model is told.
+ *
+ * @generated from message manyhands.events.v1.PushSettled
+ */
+export type PushSettled = Message<"manyhands.events.v1.PushSettled"> & {
+  /**
+   * The repository.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * `COMPLETED`, `NOT_STARTED`, or `UNKNOWN` when it cannot be told or differs between its refs.
+   *
+   * @generated from field: string outcome = 2;
+   */
+  outcome: string;
+
+  /**
+   * What became of each ref.
+   *
+   * @generated from field: repeated manyhands.events.v1.PushedRef refs = 3;
+   */
+  refs: PushedRef[];
+};
+
+/**
+ * Describes the message manyhands.events.v1.PushSettled.
+ * Use `create(PushSettledSchema)` to create a new message.
+ */
+export const PushSettledSchema: GenMessage<PushSettled> = /*@__PURE__*/
+  messageDesc(file_manyhands_events_v1_platform_events, 14);
+
+/**
+ * One ref that a push was to move.
+ *
+ * @generated from message manyhands.events.v1.PushedRef
+ */
+export type PushedRef = Message<"manyhands.events.v1.PushedRef"> & {
+  /**
+   * Its full name.
+   *
+   * @generated from field: string ref = 1;
+   */
+  ref: string;
+
+  /**
+   * Object id that the push found; zeros when the ref was to be made.
+   *
+   * @generated from field: string old = 2;
+   */
+  old: string;
+
+  /**
+   * Object id that the push wanted; zeros when the ref was to be deleted.
+   *
+   * @generated from field: string new = 3;
+   */
+  new: string;
+
+  /**
+   * `COMPLETED`, `NOT_STARTED` or `UNKNOWN`: somebody else has moved it too.
+   *
+   * @generated from field: string outcome = 4;
+   */
+  outcome: string;
+};
+
+/**
+ * Describes the message manyhands.events.v1.PushedRef.
+ * Use `create(PushedRefSchema)` to create a new message.
+ */
+export const PushedRefSchema: GenMessage<PushedRef> = /*@__PURE__*/
+  messageDesc(file_manyhands_events_v1_platform_events, 15);
+
+/**
  * `credential.used`: the vault-proxy used a credential for the session. Never a value.
  *
  * @generated from message manyhands.events.v1.CredentialUsed
@@ -697,5 +774,5 @@ export type CredentialUsed = Message<"manyhands.events.v1.CredentialUsed"> & {
  * Use `create(CredentialUsedSchema)` to create a new message.
  */
 export const CredentialUsedSchema: GenMessage<CredentialUsed> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 14);
+  messageDesc(file_manyhands_events_v1_platform_events, 16);
 

@@ -10,7 +10,7 @@ const readyMs = 60_000;
 const startAttempts = 5;
 const maxOutputChars = 40_000;
 
-/** Services the storm kills, and the one it does not. */
+/** Services that tests run so. */
 export type ServiceName = "harness" | "session-store" | "sandbox-manager" | "vault-proxy";
 
 /** What a process is made of. */
