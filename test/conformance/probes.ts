@@ -4,6 +4,7 @@
  */
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type Anthropic from "@anthropic-ai/sdk";
+import { toFile } from "@anthropic-ai/sdk";
 import type { OperationName } from "@manyhands/gateway";
 import { type MadeWork, workProbes } from "./work-probes.ts";
 
@@ -13,6 +14,7 @@ export type Made = MadeWork & {
   vault: string;
   credential: string;
   resource: string;
+  file: string;
 };
 
 /** Calls one operation and throws when the answer is not right. */
@@ -137,6 +139,22 @@ export const probes: Partial<Record<OperationName, Probe>> = {
     ok(!JSON.stringify(validation).includes(token));
     await client.beta.vaults.credentials.delete(credential.id, vault_id);
   },
+  "files.upload": async (client, made) => {
+    const file = await client.files.upload({ file: await toFile(Buffer.from("conformance"), "a/conformance.txt") });
+    made.file = file.id;
+    strictEqual(file.type, "file");
+    strictEqual(file.filename, "conformance.txt");
+    strictEqual(file.size_bytes, 11);
+  },
+  "files.retrieveMetadata": async (client, made) => {
+    strictEqual((await client.beta.files.retrieveMetadata(made.file)).id, made.file);
+  },
+  "files.list": async (client, made) => {
+    ok((await collect(client.files.list({ limit: 1 }))).some((file) => file.id === made.file));
+  },
+  "files.download": async (client, made) => {
+    strictEqual(await (await client.files.download(made.file)).text(), "conformance");
+  },
   "sessions.create": async (client, made) => {
     const session = await client.beta.sessions.create({
       agent: { type: "agent", id: made.agent, version: 2 },
@@ -180,6 +198,11 @@ export const probes: Partial<Record<OperationName, Probe>> = {
       resources.map((resource) => ("id" in resource ? resource.id : "")),
       [made.resource],
     );
+  },
+  "sessions.resources.add": async (client, made) => {
+    const resource = await client.beta.sessions.resources.add(made.session, { type: "file", file_id: made.file });
+    strictEqual(resource.mount_path, `/mnt/session/uploads/${made.file}`);
+    await client.beta.sessions.resources.delete(resource.id, { session_id: made.session });
   },
   "sessions.resources.retrieve": async (client, made) => {
     const resource = await client.beta.sessions.resources.retrieve(made.resource, { session_id: made.session });
@@ -230,6 +253,9 @@ export const probes: Partial<Record<OperationName, Probe>> = {
       { ...(await client.beta.sessions.delete(made.session)) },
       { id: made.session, type: "session_deleted" },
     );
+  },
+  "files.delete": async (client, made) => {
+    deepStrictEqual({ ...(await client.files.delete(made.file)) }, { id: made.file, type: "file_deleted" });
   },
   "agents.archive": async (client, made) => {
     ok((await client.beta.agents.archive(made.agent)).archived_at !== null);

@@ -20,7 +20,8 @@ const noWork = { workEnvironment: "", workSession: "", work: "" };
 /** One row for each of the 118 operations, in the order of the operations table. */
 export async function runProbes({ url, key }: Target): Promise<Row[]> {
   const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
-  const made: Made = { agent: "", environment: "", session: "", vault: "", credential: "", resource: "", ...noWork };
+  const nothing = { agent: "", environment: "", session: "", vault: "", credential: "", resource: "", file: "" };
+  const made: Made = { ...nothing, ...noWork };
   const answered = new Map<string, Pick<Row, "status" | "note">>();
   for (const [op, probe] of Object.entries(probes)) {
     answered.set(op, await outcome(() => probe(client, made)));

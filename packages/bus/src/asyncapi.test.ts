@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { stringify } from "yaml";
 import { isDeclared } from "./declared.ts";
 import { asyncApiDocument, streamTable, subjects, subjectTable } from "./index.ts";
-import { parseFrameSubject, parseWakeSubject } from "./subjects.ts";
+import { parseFrameSubject, parseWakeSubject } from "./parse-subject.ts";
 
 const file = new URL("../../../proto/asyncapi.yaml", import.meta.url);
 

@@ -2,8 +2,9 @@
 import { AppError } from "@manyhands/kit";
 import type { Bus } from "./bus.ts";
 import type { DirectReader, StoredMessage } from "./direct-read.ts";
+import { parseFrameSubject } from "./parse-subject.ts";
 import { AmbiguousError, readFailure, request } from "./request.ts";
-import { headerNames, parseFrameSubject, subjects } from "./subjects.ts";
+import { headerNames, subjects } from "./subjects.ts";
 
 /** A stored frame, not decoded. */
 export interface StoredFrame {

@@ -5,7 +5,8 @@
  */
 import type { DirectReader } from "./direct-read.ts";
 import { readFrames, type StoredFrame, storedFrame } from "./frame-read.ts";
-import { parseFrameSubject, subjects } from "./subjects.ts";
+import { parseFrameSubject } from "./parse-subject.ts";
+import { subjects } from "./subjects.ts";
 
 /** The stored ones among the frame numbers, as `readFrames` answers them. */
 export type FrameReader = (sessionId: string, frames: readonly number[], timeoutMs: number) => Promise<StoredFrame[]>;

@@ -99,6 +99,19 @@ export const streamTable: readonly StreamRow[] = [
     consumers: [],
   },
   {
+    name: "MH_CONTENT",
+    summary: "Contents of the files of workspaces, in pieces. A content goes with its file.",
+    subjects: ["mh.content.*.*.*"],
+    retention: "limits",
+    maxPerSubject: 1,
+    maxMessageBytes: 320 * KIB,
+    maxAgeMs: 0,
+    refuseWhenFull: true,
+    denyDelete: true,
+    owner: "session-store",
+    consumers: [],
+  },
+  {
     name: "MH_INDEX",
     summary: "Snapshots of projections of the log. May be lost: the next start then folds the whole log.",
     subjects: ["mh.index.*.*"],
@@ -158,6 +171,13 @@ export const streamTable: readonly StreamRow[] = [
     "manyhands.session.v1.Environment",
   ),
   bucket(
+    "MH_WORKSPACE_FILES",
+    "session-store",
+    "What is known of the files of workspaces, and contents on their way.",
+    "file.{workspace}.{session or -}.{file}, upload.{workspace}.{content}",
+    "manyhands.session.v1.WorkspaceFile",
+  ),
+  bucket(
     "MH_RETENTION",
     "session-store",
     "How long sessions are kept.",
@@ -195,12 +215,14 @@ export type StreamName =
   | "MH_LOG"
   | "MH_BLOBS"
   | "MH_FILES"
+  | "MH_CONTENT"
   | "MH_INDEX"
   | "MH_WAKE"
   | "MH_AUDIT"
   | "KV_MH_AGENTS"
   | "KV_MH_ENVIRONMENTS"
   | "KV_MH_RETENTION"
+  | "KV_MH_WORKSPACE_FILES"
   | "KV_MH_HANDS"
   | "KV_MH_WORK"
   | "KV_MH_VAULTS"
@@ -213,6 +235,7 @@ export type BucketName =
   | "MH_AGENTS"
   | "MH_ENVIRONMENTS"
   | "MH_RETENTION"
+  | "MH_WORKSPACE_FILES"
   | "MH_HANDS"
   | "MH_WORK"
   | "MH_VAULTS"

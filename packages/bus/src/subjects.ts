@@ -165,6 +165,21 @@ export const subjectTable: readonly SubjectRow[] = [
     stream: "MH_FILES",
   },
   {
+    name: "content",
+    address: "mh.content.{workspace}.{content}.{chunk}",
+    summary: "256 KiB of a file of a workspace. Create-only; written before the entry that names the content.",
+    payload: "none",
+    headers: {},
+    parameters: {
+      workspace: "Workspace id.",
+      content: "Content id, `cont_…`: one upload's.",
+      chunk: "Offset divided by 256 KiB.",
+    },
+    publishers: ["session-store"],
+    subscribers: ["session-store"],
+    stream: "MH_CONTENT",
+  },
+  {
     name: "busHand",
     address: "mh.hand.{kind}",
     summary:
@@ -267,26 +282,14 @@ export const subjects = {
     const session = subjectToken("session_id", sessionId);
     return [`mh.snap.${session}.*`, `mh.snaphead.${session}.*`, `mh.snapdata.${session}.*.*`];
   },
+  /** A piece of a file of a workspace. */
+  content: (workspaceId: string, contentId: string, chunk: number) =>
+    `mh.content.${subjectToken("workspace_id", workspaceId)}.${subjectToken("content_id", contentId)}.${frameToken(chunk)}`,
+  /** All pieces of a file of a workspace. */
+  contentOf: (workspaceId: string, contentId: string) =>
+    `mh.content.${subjectToken("workspace_id", workspaceId)}.${subjectToken("content_id", contentId)}.*`,
   /** Requests to hands that answer on the bus. */
   busHand: (kind: string) => `mh.hand.${subjectToken("recipe.image", kind)}`,
   /** An audit fact. */
   audit: (topic: string) => `mh.audit.${subjectToken("topic", topic)}`,
 } as const;
-
-/** Session and frame number of a log or tail subject; undefined when it is neither. */
-export function parseFrameSubject(subject: string): { sessionId: string; frame: number } | undefined {
-  const [root, kind, sessionId, frame, ...rest] = subject.split(".");
-  if (root !== "mh" || (kind !== "log" && kind !== "tail") || rest.length > 0) return undefined;
-  if (sessionId === undefined || !isSafeToken(sessionId) || frame === undefined || !/^\d{1,15}$/.test(frame)) {
-    return undefined;
-  }
-  return { sessionId, frame: Number(frame) };
-}
-
-/** Kind and session of a wake subject; undefined when it is not one. */
-export function parseWakeSubject(subject: string): { kind: string; sessionId: string } | undefined {
-  const [root, topic, kind, sessionId, ...rest] = subject.split(".");
-  if (root !== "mh" || topic !== "wake" || rest.length > 0) return undefined;
-  if (kind === undefined || sessionId === undefined || !isSafeToken(kind) || !isSafeToken(sessionId)) return undefined;
-  return { kind, sessionId };
-}

@@ -15,7 +15,8 @@ import {
   ReplayPolicy,
 } from "@nats-io/jetstream";
 import type { Bus } from "./bus.ts";
-import { headerNames, parseWakeSubject, subjects, subjectToken } from "./subjects.ts";
+import { parseWakeSubject } from "./parse-subject.ts";
+import { headerNames, subjects, subjectToken } from "./subjects.ts";
 import { confirmMs, driveHeld, holdWake, type Wake } from "./wake-hold.ts";
 
 /** How wakes are taken. */

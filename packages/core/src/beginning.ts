@@ -3,6 +3,7 @@ import { listOf, objectOf, parseAgent, withSettings } from "./agent-config.ts";
 import { parseBudget } from "./budget.ts";
 import { emptyWindow } from "./context/window-state.ts";
 import type { EventOf } from "./events.ts";
+import { filesOfNewHand } from "./files-after.ts";
 import { settingsOf } from "./settings.ts";
 import type { Call, LivingState } from "./state.ts";
 
@@ -64,6 +65,14 @@ export function forked(state: LivingState, event: EventOf<"session.forked">): Li
 function leaveBehind(call: Call): Call {
   const { progress } = call;
   return progress.at === "dispatched" ? { ...call, progress: { at: "leftBehind", handId: progress.handId } } : call;
+}
+
+/** A new hand, or the same one once more: it was told that its recipe changed. */
+export function provisioned(state: LivingState, event: EventOf<"hand.provisioned">): LivingState {
+  const hand = { id: event.hand_id, generation: event.generation };
+  if (state.hand?.id === event.hand_id) return { ...state, hand };
+  const handsMade = Math.max(state.handsMade + 1, event.generation);
+  return { ...filesOfNewHand(state, event.hand_id), hand, handsMade };
 }
 
 /** The state without its hand. */

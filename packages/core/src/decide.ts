@@ -72,7 +72,7 @@ function act(view: View, state: Acting): Action {
   const ready = state.calls.filter(isReady).slice(0, freeSlots(view, state));
   const outside = ready.filter((call) => !needsHand(call));
   if (outside.length > 0) return dispatch(outside, "");
-  if (ready.length > 0 && state.hand !== undefined) return dispatch(ready, state.hand.id);
+  if (ready.length > 0 && state.hand && !state.hand.isStale) return dispatch(ready, state.hand.id);
   if (ready.length > 0 && !view.inFlight.has("provision")) return { type: "provision", calls: ready };
   const idleOperations = state.calls.filter((call) => isDispatched(call) && !view.inFlight.has(call.id));
   if (idleOperations.length > 0) return operate(view, idleOperations);

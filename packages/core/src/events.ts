@@ -121,6 +121,7 @@ export interface EventPayloads {
     agent?: Json;
     budget?: Json;
     removed_resource_ids?: string[];
+    added_resources?: JsonObject[];
   };
   "session.usage": { usage: ModelUsage; active_seconds: number };
   "session.deleted": object;

@@ -3,13 +3,13 @@
  * events that make no sense where they stand only move the head. One case per event type that matters to `decide`.
  */
 import { objectOf, parseAgent, withSettings } from "./agent-config.ts";
-import { born, forked, reborn, withoutHand } from "./beginning.ts";
+import { born, forked, provisioned, reborn, withoutHand } from "./beginning.ts";
 import { parseBudget } from "./budget.ts";
 import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
-import { filesAfterOperation, filesOfNewHand } from "./files-after.ts";
+import { filesAfterOperation } from "./files-after.ts";
 import { needsBrain } from "./needs-brain.ts";
-import { withoutResources } from "./resources.ts";
+import { changedResources, changesMounts } from "./resources.ts";
 import { changedSettings } from "./settings.ts";
 import {
   type Acting,
@@ -72,11 +72,7 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
     case "operation.dispatched":
       return dispatch(state, event);
     case "hand.provisioned":
-      return {
-        ...filesOfNewHand(state, event.hand_id),
-        hand: { id: event.hand_id, generation: event.generation },
-        handsMade: Math.max(state.handsMade + 1, event.generation),
-      };
+      return provisioned(state, event);
     case "hand.lost":
     case "hand.released":
       return state.hand?.id === event.hand_id ? withoutHand(state) : state;
@@ -123,12 +119,14 @@ function update(state: LivingState, event: EventOf<"session.updated">): LivingSt
   const agent = event.agent === undefined ? state.agent : parseAgent(event.agent);
   const { budget: before, ...rest } = state;
   const budget = event.budget === undefined ? before : parseBudget(event.budget);
+  const resources = changedResources(state.resources, event);
   return {
     ...rest,
     ...(budget === undefined ? {} : { budget }),
     settings,
     agent: withSettings(agent, settings),
-    resources: withoutResources(state.resources, event.removed_resource_ids),
+    resources,
+    ...(state.hand && changesMounts(state.resources, resources) ? { hand: { ...state.hand, isStale: true } } : {}),
   };
 }
 

@@ -15,7 +15,7 @@ import type {
 } from "./events.ts";
 import { isUnknownEvent } from "./events.ts";
 import { needsBrain } from "./needs-brain.ts";
-import { withoutResources } from "./resources.ts";
+import { changedResources } from "./resources.ts";
 import { addUsage } from "./usage.ts";
 
 /** Where a session stands. */
@@ -58,7 +58,7 @@ export interface SessionHeader {
  * Version of the fold. Raise it whenever an event folds to another header than before: stored headers of other versions
  * are then folded anew.
  */
-export const sessionHeaderVersion = 2;
+export const sessionHeaderVersion = 3;
 
 const needPayload: ReadonlySet<string> = new Set<EventType>([
   "session.created",
@@ -207,7 +207,7 @@ function foldUpdate(header: SessionHeader, event: EventPayloads["session.updated
     ...(event.title === undefined ? {} : { title: event.title }),
     ...(isObject(event.agent) ? { agent: event.agent } : {}),
     ...(event.budget === undefined ? {} : { budget: event.budget }),
-    resources: withoutResources(header.resources, event.removed_resource_ids),
+    resources: changedResources(header.resources, event),
   };
 }
 

@@ -13,6 +13,7 @@ export const idPrefixes = {
   vault: "vlt",
   credential: "vcrd",
   resource: "sesrsc",
+  file: "file",
   thread: "sthr",
   workspace: "wrkspc",
 } as const;

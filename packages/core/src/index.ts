@@ -15,6 +15,7 @@ export * from "./ids.ts";
 export * from "./limits.ts";
 export * from "./mcp-tools.ts";
 export * from "./model-response.ts";
+export * from "./mounts.ts";
 export * from "./needs-brain.ts";
 export * from "./recovery.ts";
 export * from "./settings.ts";

@@ -1,11 +1,26 @@
-/** A session's resources as the log tells them: given at creation, taken away by `session.updated`. */
+/** A session's resources as the log tells them: given at creation, added and taken away by `session.updated`. */
 import type { JsonObject } from "./events.ts";
 
-/** The resources without those of the given ids; ids that are not there change nothing. */
-export function withoutResources<T extends readonly JsonObject[]>(
+/** What `session.updated` says of them. */
+export interface ResourceChange {
+  readonly removed_resource_ids?: readonly string[];
+  readonly added_resources?: readonly JsonObject[];
+}
+
+/** The resources after a change; ids to remove that are not there, and ids to add that are, change nothing. */
+export function changedResources<T extends readonly JsonObject[]>(
   resources: T,
-  removedIds: readonly string[] | undefined,
+  { removed_resource_ids: removed = [], added_resources: added = [] }: ResourceChange,
 ): T | JsonObject[] {
-  if (removedIds === undefined || removedIds.length === 0) return resources;
-  return resources.filter((resource) => !removedIds.some((id) => id === resource.id));
+  const kept =
+    removed.length === 0 ? resources : resources.filter((resource) => !removed.some((id) => id === resource.id));
+  const fresh = added.filter((resource) => !kept.some(({ id }) => id === resource.id));
+  return fresh.length === 0 ? kept : [...kept, ...fresh];
+}
+
+/** True when a hand that exists has to be told of the change: the files it is to have are others. */
+export function changesMounts(before: readonly JsonObject[], after: readonly JsonObject[]): boolean {
+  const files = (resources: readonly JsonObject[]) =>
+    resources.filter(({ type }) => type === "file").map(({ file_id, mount_path }) => `${file_id} ${mount_path}`);
+  return files(before).join("\n") !== files(after).join("\n");
 }

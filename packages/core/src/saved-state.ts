@@ -94,7 +94,7 @@ const living = fields({
   agent,
   environment: object,
   resources: list(object),
-  hand: maybe(fields({ id: text, generation: count })),
+  hand: maybe(fields({ id: text, generation: count, isStale: maybe(flag) })),
   handsMade: count,
   filesAfter: maybe(list(text)),
   inbox: list(count),

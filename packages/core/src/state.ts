@@ -9,6 +9,8 @@ export interface KnownHand {
   readonly id: string;
   /** 1 for the first of its name, one more each time it is made anew. */
   readonly generation: number;
+  /** The session's files were changed since: it has to be asked for again before it is used. */
+  readonly isStale?: boolean;
 }
 
 /** Where one tool use stands. */

@@ -18,8 +18,7 @@ import { parseQuery } from "./http/query.ts";
 import { workTokens } from "./http/work-tokens.ts";
 import { operations } from "./operations.ts";
 import { brainCall } from "./routes/brain-calls.ts";
-import { eventStream } from "./routes/event-stream.ts";
-import { handlersOf, streamOperation } from "./routes.ts";
+import { handlersOf, streamHandlersOf } from "./routes.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -65,7 +64,8 @@ export function createApp(config: Config, deps: Deps, shell: Shell): FastifyInst
   });
   app.decorateRequest("goneSignal", undefined);
   app.decorateRequest("rawBody", "");
-  acceptJsonOnly(app);
+  acceptJson(app);
+  acceptFiles(app);
 
   app.addHook("onRequest", async (request, reply) => {
     reply.headers({ ...securityHeaders, "request-id": request.id });
@@ -107,7 +107,7 @@ const welcome = {
 };
 
 /** Every body is bytes first: one place decides what JSON is, also for an empty body with a JSON content type. */
-function acceptJsonOnly(app: FastifyInstance): void {
+function acceptJson(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
     /^application\/([\w.+-]+\+)?json\b/i,
@@ -119,11 +119,21 @@ function acceptJsonOnly(app: FastifyInstance): void {
   );
 }
 
+/** The one body that is not read before its operation asks for it. */
+function acceptFiles(app: FastifyInstance): void {
+  app.addContentTypeParser(/^multipart\/form-data\b/i, async (request: FastifyRequest, payload: unknown) => {
+    if (request.routeOptions.url === "/v1/files") return payload;
+    const message = "content-type: must be application/json";
+    throw new AppError("invalid", { reason: "UNSUPPORTED_MEDIA_TYPE", message });
+  });
+}
+
 function mountOperations(app: FastifyInstance, config: Config, deps: Deps, shell: Shell): void {
   const handlers = handlersOf(deps);
-  const stream = eventStream(deps, config.limits, shell.lifecycle.signal);
+  const streams = streamHandlersOf(config, deps, shell.lifecycle.signal);
   for (const { op, method, path } of operations) {
     const handler = handlers[op];
+    const stream = streams[op];
     app.route({
       method,
       url: path.replaceAll(/\{(\w+)\}/g, ":$1"),
@@ -133,11 +143,11 @@ function mountOperations(app: FastifyInstance, config: Config, deps: Deps, shell
         const caller = await authenticate(deps.apiKeys, workTokens(deps, op), request);
         checkAccess(caller, op, (name) => paramsOf(request)[name]);
         callers.set(request, caller);
-        if (handler === undefined && op !== streamOperation) throw AppError.unimplemented(`${op} is not served yet`);
+        if (handler === undefined && stream === undefined) throw AppError.unimplemented(`${op} is not served yet`);
       },
       handler: async (request, reply) => {
         const call = callOf(request, reply, deps, shell);
-        if (op === streamOperation) await stream({ ...call, request, reply });
+        if (stream !== undefined) await stream({ ...call, request, reply });
         else if (handler !== undefined) {
           // The library would send an empty body for null.
           return (await handler(call)) ?? reply.type("application/json; charset=utf-8").send("null");

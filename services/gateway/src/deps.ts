@@ -2,6 +2,7 @@ import { createRpcClient, type RpcClient, type Shell } from "@manyhands/kit";
 import {
   AgentService,
   EnvironmentService,
+  FileService,
   HarnessService,
   SandboxService,
   SessionService,
@@ -20,6 +21,7 @@ export type Deps = {
   readonly sessions: RpcClient<typeof SessionService>;
   readonly agents: RpcClient<typeof AgentService>;
   readonly environments: RpcClient<typeof EnvironmentService>;
+  readonly files: RpcClient<typeof FileService>;
   readonly vaults: RpcClient<typeof VaultService>;
   readonly sandboxes: RpcClient<typeof SandboxService>;
   readonly work: RpcClient<typeof WorkService>;
@@ -45,6 +47,7 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     environments:
       overrides.environments ??
       createRpcClient(EnvironmentService, { ...store, retryReads: ["getEnvironment", "listEnvironments"] }),
+    files: overrides.files ?? createRpcClient(FileService, { ...store, retryReads: ["getFile", "listFiles"] }),
     vaults:
       overrides.vaults ??
       createRpcClient(VaultService, {
@@ -72,6 +75,7 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     sessions: deps.sessions,
     agents: deps.agents,
     environments: deps.environments,
+    files: deps.files,
     vaults: deps.vaults,
   };
   for (const [name, client] of Object.entries({

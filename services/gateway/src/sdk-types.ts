@@ -24,12 +24,17 @@ export type {
   BetaSelfHostedWorkQueueStats as WorkStats,
 } from "@anthropic-ai/sdk/resources/beta/environments/work";
 export type {
+  BetaDeletedFile as DeletedFile,
+  BetaFileMetadata as FileMetadata,
+} from "@anthropic-ai/sdk/resources/beta/files";
+export type {
   BetaManagedAgentsSendSessionEvents as SentEvents,
   BetaManagedAgentsSessionEvent as PublicEvent,
   BetaManagedAgentsStreamSessionEvents as StreamEvent,
 } from "@anthropic-ai/sdk/resources/beta/sessions/events";
 export type {
   BetaManagedAgentsDeleteSessionResource as DeletedResource,
+  BetaManagedAgentsFileResource as FileResource,
   BetaManagedAgentsGitHubRepositoryResource as RepositoryResource,
   BetaManagedAgentsSessionResource as SessionResource,
 } from "@anthropic-ai/sdk/resources/beta/sessions/resources";

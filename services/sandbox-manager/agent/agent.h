@@ -59,7 +59,10 @@ enum { R_FENCED = 1, R_BAD = 2, R_CONFLICT = 3, R_BUSY = 4, R_NOT_STARTED = 5, R
 
 /* What an operation does. */
 enum { K_SHELL = 1, K_EXEC = 2, K_RESTART = 3, K_READ = 4, K_WRITE = 5, K_TREE = 6,
-       K_MANIFEST = 7, K_BUNDLE = 8 };
+       K_MANIFEST = 7, K_BUNDLE = 8, K_PLACE = 9 };
+
+/* What K_PLACE does with a piece: more will follow, the file is whole, or take the file away. */
+enum { PLACE_MORE = 0, PLACE_LAST = 1, PLACE_REMOVE = 2 };
 
 /* Where an operation is. P_UNKNOWN: a STARTED entry found by an agent that did not see its end. */
 enum { P_QUEUED = 1, P_RUNNING = 2, P_EXITED = 3, P_UNKNOWN = 4 };
@@ -140,6 +143,7 @@ typedef struct {
 extern identity tool_user;
 /* In a forked child: fds, limits, session, privileges. Never returns an error quietly: exits 126. */
 void become_tool(int in, int out, int keep1, int keep2);
+void become_child(int in, int out, int keep1, int keep2); /* likewise, but stays who the agent is */
 uint64_t clock_ticks_now(void);
 int kill_tree(pid_t session, uint64_t born_ticks, int sig); /* processes signalled */
 int64_t oom_count(void);
@@ -168,7 +172,10 @@ int child_read(const char *path, uint64_t offset, uint64_t max);
 int child_write(const char *path, int body, uint32_t mode);
 int child_tree(const char *path, uint32_t max_entries);
 
-/* --- manifest.c: likewise; lists end with NULL --- */
+/* --- place.c: run in a child that is who the agent is; returns the exit code (an errno) --- */
+int child_place(const char *path, uint64_t offset, int body, uint32_t how);
+
+/* --- manifest.c: as the tool user; lists end with NULL --- */
 int child_manifest(char *const *roots, uint32_t max_entries);
 int child_bundle(char *const *paths);
 

@@ -301,14 +301,16 @@ static bool parse_start(reader *r, start_request *q) {
   size_t used = parse_strings(r, q->argv, q->text, sizeof q->text);
   parse_strings(r, q->env, q->text + used, sizeof q->text - used);
   q->inline_body = get_bytes(r, &q->inline_len);
-  if (q->kind < K_SHELL || q->kind > K_BUNDLE || (q->kind == K_EXEC && !q->argv[0])) r->bad = true;
-  if (q->kind >= K_READ && q->kind <= K_TREE && q->path[0] != '/') r->bad = true;
+  if (q->kind < K_SHELL || q->kind > K_PLACE || (q->kind == K_EXEC && !q->argv[0])) r->bad = true;
+  bool has_path = (q->kind >= K_READ && q->kind <= K_TREE) || q->kind == K_PLACE;
+  if (has_path && q->path[0] != '/') r->bad = true;
   return !r->bad;
 }
 
 static int in_child(const start_request *q) {
   if (q->kind == K_READ) return child_read(q->path, q->offset, q->max);
   if (q->kind == K_WRITE) return child_write(q->path, 0, (uint32_t)q->max);
+  if (q->kind == K_PLACE) return child_place(q->path, q->offset, 0, (uint32_t)q->max);
   if (q->kind == K_TREE) return child_tree(q->path, (uint32_t)q->max);
   if (q->kind == K_MANIFEST) return child_manifest(q->argv, (uint32_t)q->max);
   if (q->kind == K_BUNDLE) return child_bundle(q->argv);
@@ -330,7 +332,9 @@ static bool spawn(operation *op, const start_request *q, int body) {
   op->oom_before = oom_count();
   pid_t pid = fork();
   if (pid == 0) {
-    become_tool(body >= 0 ? body : open("/dev/null", O_RDONLY), out[1], -1, -1);
+    int in = body >= 0 ? body : open("/dev/null", O_RDONLY);
+    if (q->kind == K_PLACE) become_child(in, out[1], -1, -1);
+    else become_tool(in, out[1], -1, -1);
     _exit(in_child(q));
   }
   close(out[1]);
@@ -355,9 +359,13 @@ static void answer_started(uint32_t id, operation *op, bool existing, uint32_t w
   if (window > 0 && !attach(id, op, 0, window)) refuse(epoch, id, R_BUSY, "too many attachments");
 }
 
+static bool needs_body(const start_request *q) {
+  return q->kind == K_SHELL || q->kind == K_WRITE || q->kind == K_PLACE;
+}
+
 /* A request's bytes as a file: the body sent ahead, or the inline ones. -1 when there are none or no room. */
 static int body_of(const start_request *q, int body) {
-  if (body >= 0 || (q->kind != K_SHELL && q->kind != K_WRITE && q->inline_len == 0)) return body;
+  if (body >= 0 || (!needs_body(q) && q->inline_len == 0)) return body;
   int fd = body_file();
   if (fd >= 0 && write(fd, q->inline_body, q->inline_len) != (ssize_t)q->inline_len) {
     close(fd);
@@ -383,9 +391,8 @@ void handle_start(uint32_t id, reader *r, int body) {
     refuse(epoch, id, R_BUSY, "too many operations at once in this hand");
     return;
   }
-  bool needs_body = q.kind == K_SHELL || q.kind == K_WRITE;
   int input = body_of(&q, body);
-  op = needs_body && input < 0 ? NULL : ledger_add(q.id, q.hash, q.kind, q.is_volatile);
+  op = needs_body(&q) && input < 0 ? NULL : ledger_add(q.id, q.hash, q.kind, q.is_volatile);
   if (!op || !ledger_started(op)) {
     if (op) ledger_forget(op);
     refuse(epoch, id, R_STORAGE, "no room in the hand's journal; nothing was started");

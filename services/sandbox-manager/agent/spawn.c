@@ -31,7 +31,7 @@ static void close_from(int lowest) {
   for (int fd = lowest; fd < 4096; fd++) close(fd);
 }
 
-void become_tool(int in, int out, int keep1, int keep2) {
+void become_child(int in, int out, int keep1, int keep2) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -62,6 +62,10 @@ void become_tool(int in, int out, int keep1, int keep2) {
     close(score);
   }
   umask(022);
+}
+
+void become_tool(int in, int out, int keep1, int keep2) {
+  become_child(in, out, keep1, keep2);
   if (getuid() == 0) {
     /* From uid 0 to another: the kernel clears every capability set that counts (capabilities(7)). */
     if (setgroups(0, NULL) != 0 || setgid(tool_user.gid) != 0 || setuid(tool_user.uid) != 0 || getuid() == 0) _exit(126);

@@ -1,6 +1,6 @@
 import { applyStreams, type Bus, connectBus, openBucket } from "@manyhands/bus";
-import { createRpcClient, type Shell, systemClock } from "@manyhands/kit";
-import { SessionService, VaultService } from "@manyhands/protocol";
+import { createRpcClient, type RpcClient, type Shell, systemClock } from "@manyhands/kit";
+import { FileService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
@@ -22,6 +22,8 @@ import {
 import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
+import { createFileSource } from "./mounts/file-source.ts";
+import { createOutputs, type Outputs } from "./outputs/outputs.ts";
 import { createBusFileStore } from "./snapshots/bus-file-store.ts";
 import type { FileStore } from "./snapshots/file-store.ts";
 import { createMemoryFileStore } from "./snapshots/memory-file-store.ts";
@@ -65,6 +67,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   lifecycle.onStop("peers", () => peers.close());
   const work = bus && (await openWork(config, shell, bus));
   const sessionLog = openSessionLog(config, shell);
+  const fileService = openFileService(config, shell);
+  const outputs = openOutputs(shell, fileService, files, store);
   const manager = createManager({
     managerId: instanceId,
     drivers,
@@ -75,7 +79,8 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     registry,
     labels: config.labels,
     peers,
-    ...(files ? { snapshots: createSnapshots(files, systemClock, logger) } : {}),
+    ...(files ? { snapshots: createSnapshots(files, systemClock, logger, outputs) } : {}),
+    ...(fileService ? { files: createFileSource(fileService) } : {}),
     ...(dialer ? { dial: dialer } : {}),
     ...(way ? { egressOf: way.egressOf } : {}),
     limits: config.limits,
@@ -168,6 +173,30 @@ function openSessionLog(config: Config, { lifecycle, metrics }: Shell): SessionL
   const sessions = createRpcClient(SessionService, { address, defaultDeadlineMs: LOG_MS, metrics });
   lifecycle.onStop("session-store client", () => sessions.close());
   return createSessionLog(sessions);
+}
+
+type FileClient = RpcClient<typeof FileService>;
+
+function openFileService(config: Config, { lifecycle, metrics }: Shell): FileClient | undefined {
+  if (config.sessionStoreAddress === undefined) return undefined;
+  const address = config.sessionStoreAddress;
+  const client = createRpcClient(FileService, { address, defaultDeadlineMs: LOG_MS, metrics });
+  lifecycle.onStop("file client", () => client.close());
+  return client;
+}
+
+/** What hands put out becomes files of their sessions, where there is a place for either. */
+function openOutputs(
+  { lifecycle, logger }: Shell,
+  client: FileClient | undefined,
+  files: FileStore | undefined,
+  hands: HandStore,
+): Outputs | undefined {
+  if (!client || !files) return undefined;
+  const sessionOf = async (handId: string) => (await hands.byId(handId))?.record.sessionId;
+  const outputs = createOutputs({ client, store: files, sessionOf, logger: logger.child({ part: "outputs" }) });
+  lifecycle.onStop("outputs", () => outputs.settled());
+  return outputs;
 }
 
 type WayOut = { readonly dial: TunnelDialer; readonly egressOf: HandEgressSource };

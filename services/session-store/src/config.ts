@@ -1,6 +1,8 @@
 /** Settings of session-store. */
 import { type Env, readEnv, readServiceConfig, type ServiceConfig } from "@manyhands/kit";
 
+const MIB = 1024 * 1024;
+
 /** Settings; times in milliseconds, sizes in bytes. */
 export interface Config {
   readonly service: ServiceConfig;
@@ -21,6 +23,8 @@ export interface Config {
   /** Snapshots of the list of sessions. */
   readonly snapshot: { readonly everyMs: number; readonly minFrames: number };
   readonly wakeRescanMs: number;
+  /** Files of workspaces. */
+  readonly files: { readonly maxBytes: number; readonly quotaBytes: number };
 }
 
 /** Reads the settings; throws ConfigError listing every problem. `argv` may hold `--allow-data-loss`. */
@@ -93,6 +97,20 @@ export function readConfig(env: Env, argv: readonly string[] = process.argv.slic
       max: 3_600_000,
       doc: "Between two looks at running sessions whose log does not move.",
     }),
+    files: {
+      maxBytes: reader.integer("MH_FILE_MAX_BYTES", {
+        default: 100 * MIB,
+        min: 1024,
+        max: 1024 * MIB,
+        doc: "Largest file that is kept.",
+      }),
+      quotaBytes: reader.integer("MH_FILE_QUOTA_BYTES", {
+        default: 10 * 1024 * MIB,
+        min: 1024,
+        max: Number.MAX_SAFE_INTEGER,
+        doc: "Bytes of all files of one workspace.",
+      }),
+    },
   };
   reader.done();
   return config;

@@ -17,6 +17,10 @@ import type { Delta } from "@manyhands/protocol";
 import { type Blobs, createBlobs } from "./blobs/blobs.ts";
 import { reapCarriers } from "./carry/reap-carriers.ts";
 import type { Config } from "./config.ts";
+import type { ContentStore } from "./files/content-store.ts";
+import { createFileIndex, type FileIndex } from "./files/file-index.ts";
+import { createJetStreamContentStore, filePurge } from "./files/jetstream-content-store.ts";
+import { reapFiles } from "./files/sweep-files.ts";
 import { createRecall, type Recall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
 import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
@@ -53,6 +57,9 @@ export interface Deps {
   readonly agents: KvBucket;
   readonly environments: KvBucket;
   readonly retention: KvBucket;
+  /** Files of workspaces, and their contents. */
+  readonly files: FileIndex;
+  readonly contents: ContentStore;
   readonly waker: Waker;
   readonly checks: Readonly<Record<string, ReadyCheck>>;
 }
@@ -66,11 +73,13 @@ export interface Overrides {
 const streams: readonly StreamName[] = [
   "MH_LOG",
   "MH_BLOBS",
+  "MH_CONTENT",
   "MH_INDEX",
   "MH_WAKE",
   "KV_MH_AGENTS",
   "KV_MH_ENVIRONMENTS",
   "KV_MH_RETENTION",
+  "KV_MH_WORKSPACE_FILES",
 ];
 const recheckMs = 30_000;
 
@@ -157,6 +166,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     agents: await openBucket(bus, "MH_AGENTS"),
     environments: await openBucket(bus, "MH_ENVIRONMENTS"),
     retention: await openBucket(bus, "MH_RETENTION"),
+    ...(await openFiles(bus, shell, clock)),
     waker,
     checks: {
       nats: () => bus.connected(),
@@ -165,6 +175,16 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       logMark: markCheck(bus, mark, config),
     },
   };
+}
+
+/** Files, and what tidies them up. */
+async function openFiles(bus: Bus, { logger, lifecycle }: Shell, clock: Clock) {
+  const contents = createJetStreamContentStore(bus);
+  lifecycle.onStop("contents", () => contents.close());
+  const files = createFileIndex(await openBucket(bus, "MH_WORKSPACE_FILES"), filePurge(bus));
+  const sweeping = reapFiles({ files, contents, clock, logger: logger.child({ part: "files" }) }, lifecycle.signal);
+  lifecycle.onStop("file sweep", () => sweeping);
+  return { files, contents };
 }
 
 function wakeOf(sessionId: string, kind: string, traceparent: string | undefined): WakeRequest {

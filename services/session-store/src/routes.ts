@@ -1,6 +1,6 @@
 /** Which handler answers which RPC. RPCs left out answer UNIMPLEMENTED and say that they are not served yet. */
 import { type Implemented, implement } from "@manyhands/kit";
-import { AgentService, EnvironmentService, RetentionService, SessionService } from "@manyhands/protocol";
+import { AgentService, EnvironmentService, FileService, RetentionService, SessionService } from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { agentHandlers } from "./routes/agents.ts";
 import { answerInTime } from "./routes/answer-in-time.ts";
@@ -10,6 +10,7 @@ import { deleteSession } from "./routes/delete-session.ts";
 import { emitEvents } from "./routes/emit-events.ts";
 import { environmentHandlers } from "./routes/environments.ts";
 import { exportSession } from "./routes/export-session.ts";
+import { fileHandlers } from "./routes/files.ts";
 import { forkSession } from "./routes/fork-session.ts";
 import { getBlob } from "./routes/get-blob.ts";
 import { getEvents } from "./routes/get-events.ts";
@@ -43,6 +44,7 @@ export function services(deps: Deps): Implemented[] {
     }),
     implement(AgentService, agentHandlers(deps)),
     implement(EnvironmentService, environmentHandlers(deps)),
+    implement(FileService, fileHandlers(deps)),
     implement(RetentionService, retentionHandlers(deps)),
   ];
 }

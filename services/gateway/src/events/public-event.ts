@@ -90,9 +90,9 @@ function project(event: SessionEvent, processed_at: string): Projection {
     case "session.usage":
       return only({ ...base, type: event.type, usage: usageOf(event) });
     case "session.updated": {
-      const { removed_resource_ids, metadata = {}, ...rest } = event;
+      const { removed_resource_ids, added_resources, metadata = {}, ...rest } = event;
       const changed = Object.keys(metadata).length === 0 ? rest : { ...rest, metadata };
-      return { shown: passThrough(changed, processed_at).shown, hidden: { removed_resource_ids } };
+      return { shown: passThrough(changed, processed_at).shown, hidden: { removed_resource_ids, added_resources } };
     }
     case "session.error":
       return only({ ...base, type: event.type, error: errorOf(event) });

@@ -12,9 +12,11 @@ import type { Call } from "../http/call.ts";
 import { check } from "../http/query.ts";
 import { agentConfig, toSessionAgent } from "../map/agent.ts";
 import { toEnvironment } from "../map/environment.ts";
+import { toFileResource } from "../map/file.ts";
 import { toJsonBytes } from "../map/json-bytes.ts";
 import { toRepositoryResource } from "../map/repository.ts";
 import { toSession } from "../map/session.ts";
+import { checkGivenFiles, type GivenFile } from "../mounted-files.ts";
 import { configProblems, overridden } from "../schemas/agent.ts";
 import { toNewEvent } from "../schemas/events.ts";
 import { type AgentReference, sessionCreate } from "../schemas/session.ts";
@@ -23,7 +25,10 @@ import { archived, readAgent } from "./agents.ts";
 import { archivedEnvironment, readEnvironment } from "./environments.ts";
 import { readVault } from "./vaults.ts";
 
-type CreateDeps = Pick<Deps, "sessions" | "agents" | "environments" | "vaults" | "work" | "sessionEnvironments">;
+type CreateDeps = Pick<
+  Deps,
+  "sessions" | "agents" | "environments" | "files" | "vaults" | "work" | "sessionEnvironments"
+>;
 
 /** Handler of `sessions.create`. */
 export const createSession =
@@ -38,6 +43,7 @@ export const createSession =
       resolveAgent(deps, call, input.agent),
       resolveEnvironment(deps, call, input.environment_id),
       checkVaults(deps, call, input.vault_ids ?? []),
+      checkGivenFiles(deps, call, (input.resources ?? []).flatMap(givenFile)),
     ]);
     refuseResources(environment, input);
     await bind(deps, call, sessionId, input, agent);
@@ -92,16 +98,22 @@ async function offered(deps: CreateDeps, call: Call, session: StoredSession): Pr
 /** Nothing of the platform reaches into a worker's machine to put a repository there. */
 function refuseResources(environment: Environment, input: Input): void {
   if (environment.config.type !== "self_hosted" || (input.resources ?? []).length === 0) return;
-  const description = "must be empty: a self-hosted environment has no repositories mounted";
+  const description = "must be empty: a self-hosted environment has no repositories or files mounted";
   throw AppError.invalid([{ field: "resources", description }]);
 }
 
+function givenFile(resource: NonNullable<Input["resources"]>[number], index: number): GivenFile[] {
+  if (resource.type !== "file") return [];
+  const { file_id: fileId, mount_path: path } = toFileResource(resource, "", "");
+  return [{ fileId, path, field: `resources[${index}]` }];
+}
+
 async function bind(deps: CreateDeps, call: Call, sessionId: string, input: Input, agent: SessionAgent) {
-  const repositories = (input.resources ?? []).map(({ url, authorization_token }) => ({
-    url,
-    authorizationToken: authorization_token ?? "",
-    allowPush: true,
-  }));
+  const repositories = (input.resources ?? []).flatMap((resource) =>
+    resource.type === "github_repository"
+      ? [{ url: resource.url, authorizationToken: resource.authorization_token ?? "", allowPush: true }]
+      : [],
+  );
   const mcpServers = agent.mcp_servers.map(({ name, url }) => ({ name, url }));
   const { workspaceId } = call.caller;
   const vaultIds = input.vault_ids ?? [];
@@ -117,7 +129,11 @@ function createRequest(
   environment: Environment,
 ) {
   const now = new Date().toISOString();
-  const resources = (input.resources ?? []).map((resource) => toRepositoryResource(resource, newId("sesrsc"), now));
+  const resources = (input.resources ?? []).map((resource) =>
+    resource.type === "file"
+      ? toFileResource(resource, newId("sesrsc"), now)
+      : toRepositoryResource(resource, newId("sesrsc"), now),
+  );
   return {
     workspaceId,
     sessionId,

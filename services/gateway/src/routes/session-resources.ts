@@ -1,19 +1,24 @@
 /**
- * What a session was given. A repository's token can be rotated, and a repository can be taken away: the right to
- * reach it ends at once, files that were cloned stay.
+ * What a session was given. Files can be added and taken away; its hand has them from its next operation on. A
+ * repository's token can be rotated, and a repository can be taken away: the right to reach it ends at once, files
+ * that were cloned stay.
  */
+import { createHash } from "node:crypto";
 import { AppError, retry } from "@manyhands/kit";
 import type { Session as StoredSession } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
 import type { Call } from "../http/call.ts";
 import { check, param, readQuery } from "../http/query.ts";
-import { sessionResources } from "../map/session.ts";
-import { resourceUpdate } from "../schemas/session.ts";
-import type { DeletedResource, Page, SessionResource } from "../sdk-types.ts";
+import { toFileResource } from "../map/file.ts";
+import { toJsonBytes } from "../map/json-bytes.ts";
+import { sessionEnvironment, sessionResources } from "../map/session.ts";
+import { checkGivenFiles } from "../mounted-files.ts";
+import { resourceAdd, resourceUpdate } from "../schemas/session.ts";
+import type { DeletedResource, FileResource, Page, SessionResource } from "../sdk-types.ts";
 import { bindAgain } from "./bind-again.ts";
 import { readSession } from "./sessions.ts";
 
-type ResourceDeps = Pick<Deps, "sessions" | "vaults">;
+type ResourceDeps = Pick<Deps, "sessions" | "files" | "vaults">;
 
 /** Handlers of `sessions.resources.*`. */
 export const sessionResourceRoutes = (deps: ResourceDeps) => ({
@@ -28,11 +33,34 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
   "sessions.resources.retrieve": async (call: Call): Promise<SessionResource> =>
     find(sessionResources(await readSession(deps, call)), call.param("resource")),
 
+  "sessions.resources.add": async (call: Call): Promise<FileResource> => {
+    const input = check(resourceAdd, call.body, "body");
+    const { requestId } = call.identity();
+    const session = await readSession(deps, call);
+    refuseArchived(session);
+    refuseSelfHosted(session);
+    const resource = toFileResource(input, resourceIdOf(session.id, requestId), new Date().toISOString());
+    const there = sessionResources(session);
+    const earlier = there.find((each) => "id" in each && each.id === resource.id);
+    if (earlier?.type === "file") return earlier;
+    const had = there.flatMap((each) =>
+      each.type === "file" ? [{ fileId: each.file_id, path: each.mount_path }] : [],
+    );
+    const asked = { fileId: resource.file_id, path: resource.mount_path, field: "body" };
+    await checkGivenFiles(deps, call, [...had, asked]);
+    const { workspaceId } = call.caller;
+    const request = { workspaceId, sessionId: session.id, addResourcesJson: toJsonBytes([resource]) };
+    await deps.sessions.updateSession(request, call.rpc);
+    return resource;
+  },
+
   "sessions.resources.update": async (call: Call): Promise<SessionResource> => {
     const input = check(resourceUpdate, call.body, "body");
     const session = await readSession(deps, call);
     const resource = find(sessionResources(session), call.param("resource"));
     refuseArchived(session);
+    if (resource.type !== "github_repository")
+      throw AppError.invalid([{ field: "resource", description: "must be a github_repository: a file has no token" }]);
     await bindAgain(deps, call, session, (each) => (each === resource.id ? input.authorization_token : ""));
     return resource;
   },
@@ -48,6 +76,7 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
     };
     const { session: left } = await deps.sessions.updateSession(request, call.rpc);
     if (left === undefined) throw AppError.internal(new Error("session-store answered without a session"));
+    if (resource.type === "file") return { id: resource.id, type: "session_resource_deleted" };
     // Whoever repeats this after a failure here finds no resource any more, so it must not be given up lightly.
     await retry(() => bindAgain(deps, call, left), { attempts: BIND_ATTEMPTS, signal: call.signal });
     return { id: resource.id, type: "session_resource_deleted" };
@@ -55,6 +84,16 @@ export const sessionResourceRoutes = (deps: ResourceDeps) => ({
 });
 
 const BIND_ATTEMPTS = 5;
+
+/** A repeat of the same request adds the same resource. */
+function resourceIdOf(sessionId: string, requestId: string): string {
+  return `sesrsc_${createHash("sha256").update(`${sessionId}\n${requestId}`).digest("base64url").slice(0, 24)}`;
+}
+
+function refuseSelfHosted(session: StoredSession): void {
+  if (sessionEnvironment(session).config.type !== "self_hosted") return;
+  throw AppError.invalid([{ field: "type", description: "file: a self-hosted environment has no files mounted" }]);
+}
 
 function refuseArchived({ id, archivedAt }: StoredSession): void {
   if (archivedAt) throw AppError.conflict("SESSION_CLOSED", `session ${id} is archived`);

@@ -1,4 +1,5 @@
 /** Requests about sessions and their resources. */
+import { mountPathProblem } from "@manyhands/core";
 import { z } from "zod";
 import { agentOverrides } from "./agent.ts";
 import { httpUrl, id, metadata, metadataPatch, text } from "./common.ts";
@@ -41,6 +42,16 @@ const repository = z.object({
   checkout: checkout.nullish(),
 });
 
+const fileMountPath = z.string().superRefine((path, context) => {
+  const message = mountPathProblem(path);
+  if (message !== undefined) context.issues.push({ code: "custom", input: path, message });
+});
+
+const file = z.object({ type: z.literal("file"), file_id: id, mount_path: fileMountPath.nullish() });
+
+/** A file as a session is given it. */
+export type FileInput = z.infer<typeof file>;
+
 /** A repository as it comes in, with its token. */
 export type RepositoryInput = z.infer<typeof repository>;
 
@@ -72,12 +83,15 @@ export const sessionCreate = z.object({
   metadata: metadata.nullish(),
   resources: z
     .array(
-      z.discriminatedUnion("type", [repository], {
-        error: "must be github_repository (file and memory_store are not served yet)",
+      z.discriminatedUnion("type", [repository, file], {
+        error: "must be github_repository or file (memory_store is not served yet)",
       }),
     )
     .max(MAX_RESOURCES, `must have at most ${MAX_RESOURCES} resources`)
-    .refine((list) => new Set(list.map(({ url }) => url)).size === list.length, "must name each repository once")
+    .refine(
+      (list) => isDistinct(list.flatMap((each) => ("url" in each ? [each.url] : []))),
+      "must name each repository once",
+    )
     .nullish(),
   vault_ids: z.array(id).max(MAX_VAULTS, `must have at most ${MAX_VAULTS} vaults`).nullish(),
   initial_events: initialEvents.nullish(),
@@ -95,6 +109,15 @@ export const sessionUpdate = z.object({
 
 /** What sessions.update may change. */
 export type SessionUpdate = z.infer<typeof sessionUpdate>;
+
+/** Body of sessions.resources.add. */
+export const resourceAdd = z.discriminatedUnion("type", [file], {
+  error: "must be file; repositories are given when the session is made",
+});
+
+function isDistinct(list: readonly string[]): boolean {
+  return new Set(list).size === list.length;
+}
 
 /** Body of sessions.resources.update. */
 export const resourceUpdate = z.object({ authorization_token: token });

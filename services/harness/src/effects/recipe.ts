@@ -16,6 +16,7 @@ export function recipeOf(state: LivingState): MessageInitShape<typeof RecipeSche
     env: stringsOf(objectOf(hand.env)),
     restoreFiles: hand.restore_files === true,
     repositories: state.resources.flatMap(repositoryOf),
+    mountedFiles: state.resources.flatMap(fileOf),
     ...networkOf(objectOf(config.networking)),
     ...(packages === undefined ? {} : { packages }),
   };
@@ -39,6 +40,10 @@ function repositoryOf(resource: JsonObject) {
   const { type, name, sha } = objectOf(resource.checkout);
   const checkout = type === "branch" ? `refs/heads/${stringOf(name)}` : type === "commit" ? stringOf(sha) : "";
   return [{ url, mountPath: stringOf(resource.mount_path), checkout }];
+}
+
+function fileOf({ type, file_id, mount_path }: JsonObject) {
+  return type === "file" ? [{ fileId: stringOf(file_id), path: stringOf(mount_path) }] : [];
 }
 
 function networkOf({ type, allowed_hosts, allow_mcp_servers, allow_package_managers }: JsonObject) {

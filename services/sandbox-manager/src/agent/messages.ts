@@ -48,7 +48,9 @@ const KIND = {
   tree: 6,
   manifest: 7,
   bundle: 8,
+  place: 9,
 } as const;
+const PLACE_STEPS = { more: 0, last: 1, remove: 2 } as const;
 const PHASES = ["unknown", "queued", "running", "exited", "unknown"] as const;
 const KILLERS = [undefined, "timeout", "cancel", "out_of_memory"] as const;
 const NOTHING = new Uint8Array();
@@ -158,16 +160,8 @@ export function startFrame(
   isLook: boolean,
 ): StartFrame {
   const { action } = spec;
-  const content = action.kind === "shell" ? action.script : action.kind === "write" ? action.content : NOTHING;
+  const content = action.kind === "shell" ? action.script : "content" in action ? action.content : NOTHING;
   const ahead = content.length > INLINE_BYTES;
-  const max =
-    action.kind === "read"
-      ? action.maxBytes
-      : action.kind === "tree" || action.kind === "manifest"
-        ? action.maxEntries
-        : action.kind === "write"
-          ? action.mode
-          : 0;
   const start = frameHead(TO_AGENT.start, epoch, id)
     .u8(KIND[action.kind])
     .u8(isLook ? 1 : 0)
@@ -175,8 +169,8 @@ export function startFrame(
     .bytes(spec.id)
     .bytes(spec.inputHash)
     .u64(spec.timeoutMs)
-    .u64(action.kind === "read" ? (action.offset ?? 0) : 0)
-    .u64(max)
+    .u64("offset" in action ? (action.offset ?? 0) : 0)
+    .u64(maxOf(action))
     .bytes("path" in action ? action.path : "")
     .bytes(action.kind === "exec" ? (action.cwd ?? "") : "")
     .strings(listOf(action))
@@ -185,6 +179,23 @@ export function startFrame(
     .done();
   if (start.length > MAX_PAYLOAD_BYTES) throw new RangeError("the operation's arguments are longer than a frame");
   return { start, body: ahead ? content : NOTHING };
+}
+
+/** The one number of an action beside its offset. */
+function maxOf(action: OperationAction): number {
+  switch (action.kind) {
+    case "read":
+      return action.maxBytes;
+    case "tree":
+    case "manifest":
+      return action.maxEntries;
+    case "write":
+      return action.mode;
+    case "place":
+      return PLACE_STEPS[action.step];
+    default:
+      return 0;
+  }
 }
 
 function listOf(action: OperationAction): readonly string[] {

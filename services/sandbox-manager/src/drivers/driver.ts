@@ -19,6 +19,7 @@ export type OperationAction =
   | TreeAction
   | ManifestAction
   | BundleAction
+  | PlaceAction
   | ToolAction;
 
 /** A command in the hand's persistent shell; such commands take turns. */
@@ -52,6 +53,17 @@ export type ManifestAction = {
 };
 /** The bytes of at most 256 files, whose paths have at most 32 KiB in all (see `parseBundle`); links are not followed. */
 export type BundleAction = { readonly kind: "bundle"; readonly paths: readonly string[] };
+/**
+ * A piece of a file that tools can read and not change, below `/mnt/session/uploads`. The file is there, whole, after its
+ * `last` piece; `remove` takes it away and is fine when there is none. The exit code is 0 or an errno.
+ */
+export type PlaceAction = {
+  readonly kind: "place";
+  readonly path: string;
+  readonly offset: number;
+  readonly content: Uint8Array;
+  readonly step: "more" | "last" | "remove";
+};
 /** A tool call as it came; only for drivers that take tools. */
 export type ToolAction = { readonly kind: "tool"; readonly name: string; readonly input: unknown };
 /** What can be read without leaving a trace in the ledger. */

@@ -1,5 +1,6 @@
 import { AppError, forwardCall, type RpcContext, toAppError } from "@manyhands/kit";
 import type { ProvisionRequest } from "@manyhands/protocol";
+import { syncMounts } from "../mounts/sync-mounts.ts";
 import { driverOf } from "./build-hand.ts";
 import { candidates, unfit } from "./choose-manager.ts";
 import { admitBrain, findHand } from "./find-hand.ts";
@@ -81,6 +82,7 @@ async function attempt(
     if (where.kind === "here") {
       await admitBrain(manager, where.held, BigInt(wanted.brainEpoch), wanted.speculative ? "guess" : "earnest");
       where.held.lastUsedMs = manager.clock.nowMs();
+      if (!wanted.speculative) await syncMounts(manager, where.held, wanted);
       return { record: where.held.stored.record, reused: true };
     }
     if (where.kind === "gone") await markLost(manager, record.handId, where.reason);

@@ -10,6 +10,9 @@ export type NetworkPolicy = {
   readonly allowPackageManagers: boolean;
 };
 
+/** A file and where it appears. */
+export type MountedFile = { readonly fileId: string; readonly path: string };
+
 /** What a hand is made from, as it is stored; the wire form is `manyhands.sandbox.v1.Recipe`. */
 export type Recipe = {
   readonly image: string;
@@ -20,6 +23,8 @@ export type Recipe = {
   readonly env: Readonly<Record<string, string>>;
   readonly repositories: readonly RecipeRepository[];
   readonly files: readonly { readonly path: string; readonly contentBase64: string; readonly mode: number }[];
+  /** Files of the session's workspace that it can read; absent: none. */
+  readonly mountedFiles?: readonly MountedFile[];
   readonly driver: string;
   /** What the manager that makes it must be labelled with. Absent in records of earlier versions. */
   readonly managerLabels?: Readonly<Record<string, string>>;

@@ -5,6 +5,8 @@
 import { AppError, newId, toAppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
 import type { HandEgress } from "../egress/hand-egress.ts";
+import { noFiles } from "../mounts/file-source.ts";
+import { mountFiles } from "../mounts/mount-files.ts";
 import { prepareRecipe } from "../recipe/prepare-recipe.ts";
 import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
@@ -90,18 +92,22 @@ async function make(manager: Manager, making: Making): Promise<HeldHand | undefi
   try {
     const built = warm?.hand ?? (await buildHand(driver, record, making.egress));
     const { hand, problems } = await withFilesOf(manager, driver, record, built, making.moment);
+    const mounted = record.recipe.mountedFiles ?? [];
+    const context = { hand, driver, sessionId: record.sessionId, source: manager.files ?? noFiles };
+    const missing = mounted.length === 0 ? [] : await mountFiles(context, mounted);
     const ready = await manager.store.write(
       {
         ...record,
         state: "ready",
         changedAtMs: manager.clock.nowMs(),
-        problems: [...making.problems, ...(hand.problems ?? []), ...problems],
+        problems: [...making.problems, ...(hand.problems ?? []), ...problems, ...missing],
       },
       claimed.revision,
     );
     if (!ready) throw AppError.conflict("HAND_RELEASED", "the hand was released while it was made");
     const made = hold(manager, driver, hand, ready, true);
-    made.isGeneric = !making.egress && !making.moment && (ready.record.problems ?? []).length === 0;
+    const isAsMade = !making.egress && !making.moment && mounted.length === 0;
+    made.isGeneric = isAsMade && (ready.record.problems ?? []).length === 0;
     return made;
   } catch (error) {
     await driver.destroy(record.handId).catch(() => undefined); // the sweep finds what is left

@@ -4,6 +4,7 @@ import type { HandEgressSource } from "../egress/hand-egress.ts";
 import type { GrantStore } from "../grants/grant-store.ts";
 import { createRunningUses, type RunningUses } from "../grants/running-uses.ts";
 import type { SessionLog } from "../grants/session-log.ts";
+import type { FileSource } from "../mounts/file-source.ts";
 import type { Snapshots } from "../snapshots/snapshots.ts";
 import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
@@ -43,6 +44,8 @@ export type Manager = {
   readonly peers: Peers;
   /** Absent: hands' files are not kept. */
   readonly snapshots?: Snapshots;
+  /** Where files of sessions come from; absent: nowhere. */
+  readonly files?: FileSource;
   /** The way to git hosts, in the name of a session. */
   readonly dial?: TunnelDialer;
   /** What hands of a session hold in place of its credentials; absent: nothing. */

@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
 import type { Recipe } from "./hand-record.ts";
 
-/** Names a recipe by its content: equal recipes, equal keys, whatever the order of their maps. */
-export function recipeKey(recipe: Recipe): string {
+/**
+ * Names a recipe by its content: equal recipes, equal keys, whatever the order of their maps. Mounted files are brought
+ * when a session gets the hand, so they make no other hand.
+ */
+export function recipeKey({ mountedFiles: _, ...recipe }: Recipe): string {
   return createHash("sha256")
     .update(JSON.stringify(sorted(recipe)))
     .digest("hex")

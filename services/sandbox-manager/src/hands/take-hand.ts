@@ -91,6 +91,8 @@ export async function releaseHand(manager: Manager, found: StoredHand, reason: s
   if (state === "released" || (reason === "unused" && !isGuess(found.record))) return false;
   if (!(await changeState(manager, handId, "released", reason))) return false;
   const held = manager.held.get(handId);
+  // What its last operation put out is the user's: the look at it comes first.
+  if (held && reason !== "unused") await manager.snapshots?.settled(handId);
   manager.held.remove(handId);
   if (reason === "unused" && held && wasUntouched(held) && keepWarm(manager, held)) return true;
   await driverOfPlace(manager, place)?.destroy(handId);

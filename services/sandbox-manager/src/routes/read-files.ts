@@ -1,3 +1,4 @@
+import { OUTPUTS_FOLDER } from "@manyhands/core";
 import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import type { SandboxService } from "@manyhands/protocol";
 import { admitAsker } from "../grants/admit.ts";
@@ -9,14 +10,13 @@ import type { Manager } from "../hands/manager.ts";
 import { FORWARDED } from "../hands/peers.ts";
 import { readManifest, readFiles as readOut } from "../snapshots/read-files.ts";
 
-const OUTPUTS = "/mnt/session/outputs";
 const PIECE_BYTES = 256 * 1024;
 const PATH = /^(?:\/[^/\0]+)+$/;
 
 /** The files below a folder, as they are now; links and special files are left out. */
 export function readFiles(manager: Manager): MethodHandler<typeof SandboxService.method.readFiles> {
   return async function* (request, context) {
-    const folder = request.path || OUTPUTS;
+    const folder = request.path || OUTPUTS_FOLDER;
     if (request.handId === "") throw AppError.invalid([{ field: "hand_id", description: "is required" }]);
     if (!PATH.test(folder) || /\/\.\.?(\/|$)/.test(folder))
       throw AppError.invalid([{ field: "path", description: "must be an absolute folder without . and .." }]);

@@ -1,7 +1,9 @@
 /** A recipe between wire and record, and the rules it is checked by. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { isId, MAX_MOUNTED_FILES, mountPathClash, mountPathProblem } from "@manyhands/core";
 import type { FieldViolation } from "@manyhands/kit";
 import type {
+  MountedFile,
   Network,
   RecipeSchema,
   Repository,
@@ -30,6 +32,7 @@ export function recipeProblems(recipe: WireRecipe | undefined, limits: ManagerLi
   if (!recipe) return [];
   const problems: FieldViolation[] = [];
   problems.push(...packageProblems(recipe.packages), ...repositoryProblems(recipe.repositories));
+  problems.push(...mountProblems(recipe.mountedFiles));
   if (recipe.network && !NETWORK_MODES.includes(recipe.network.mode))
     problems.push({ field: "recipe.network.mode", description: `must be one of ${NETWORK_MODES.join(", ")}` });
   const env = Object.entries(recipe.env);
@@ -81,6 +84,9 @@ export function recipeFrom(recipe: WireRecipe | undefined, limits: ManagerLimits
       contentBase64: Buffer.from(content).toString("base64"),
       mode,
     })),
+    ...(recipe?.mountedFiles.length
+      ? { mountedFiles: recipe.mountedFiles.map(({ fileId, path }) => ({ fileId, path })) }
+      : {}),
     driver: recipe?.driver ?? "",
     managerLabels: { ...recipe?.managerLabels },
     ...packagesFrom(recipe?.packages),
@@ -126,6 +132,22 @@ function repositoryProblems(repositories: readonly Repository[]): FieldViolation
   return problems;
 }
 
+function mountProblems(files: readonly MountedFile[]): FieldViolation[] {
+  const problems: FieldViolation[] = [];
+  if (files.length > MAX_MOUNTED_FILES)
+    problems.push({ field: "recipe.mounted_files", description: `must have at most ${MAX_MOUNTED_FILES} entries` });
+  for (const [index, { fileId, path }] of files.entries()) {
+    const field = `recipe.mounted_files[${index}]`;
+    const description = mountPathProblem(path);
+    if (description !== undefined) problems.push({ field: `${field}.path`, description });
+    if (!isId("file", fileId)) problems.push({ field: `${field}.file_id`, description: "must be a file id, file_…" });
+  }
+  const clash = mountPathClash(files.map(({ path }) => path));
+  if (clash)
+    problems.push({ field: "recipe.mounted_files", description: `${clash[0]} and ${clash[1]} cannot both be there` });
+  return problems;
+}
+
 function isBelow(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
@@ -158,6 +180,7 @@ export function recipeToWire(recipe: Recipe): MessageInitShape<typeof RecipeSche
       content: Buffer.from(contentBase64, "base64"),
       mode,
     })),
+    mountedFiles: (recipe.mountedFiles ?? []).map(({ fileId, path }) => ({ fileId, path })),
     driver: recipe.driver,
     managerLabels: recipe.managerLabels ?? {},
     restoreFiles: recipe.restoreFiles ?? false,

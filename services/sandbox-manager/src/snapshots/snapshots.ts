@@ -11,6 +11,7 @@
 import { createHash } from "node:crypto";
 import { AppError, type Clock, type Logger, newId, withDeadline } from "@manyhands/kit";
 import type { Hand } from "../drivers/driver.ts";
+import { isOutput, type Outputs } from "../outputs/outputs.ts";
 import type { RecipeRepository } from "../recipe/recipe-repository.ts";
 import {
   changed,
@@ -67,8 +68,8 @@ type Tracker = {
 /** The snapshots of one manager. */
 export type Snapshots = ReturnType<typeof createSnapshots>;
 
-/** Keeps them in `store`. */
-export function createSnapshots(store: FileStore, clock: Clock, logger: Logger) {
+/** Keeps them in `store`; `outputs` is told of what hands put out. */
+export function createSnapshots(store: FileStore, clock: Clock, logger: Logger, outputs?: Pick<Outputs, "note">) {
   const trackers = new Map<string, Tracker>();
 
   /** One thing after the other for each hand; a failure is told and forgotten. */
@@ -155,6 +156,9 @@ export function createSnapshots(store: FileStore, clock: Clock, logger: Logger) 
     return { set, gone };
   };
 
+  const tellOutputs = ({ owner: { hand, sessionId }, files }: Tracker) =>
+    outputs?.note({ handId: hand.handId, keptUnder: sessionId, files });
+
   const keep = async (tracker: Tracker, snapshotId: string, change: FileChange, position?: number) => {
     const { hand, sessionId, repositories } = tracker.owner;
     const baseId = baseOf(hand.handId);
@@ -174,6 +178,7 @@ export function createSnapshots(store: FileStore, clock: Clock, logger: Logger) 
     tracker.head = snapshotId;
     tracker.chain = isWhole ? 1 : tracker.chain + 1;
     tracker.unnamed = 0;
+    if (Object.keys(change.set).some(isOutput)) tellOutputs(tracker);
   };
 
   const take = async (tracker: Tracker, snapshotId: string, mustName: boolean, position?: number) => {
@@ -214,6 +219,7 @@ export function createSnapshots(store: FileStore, clock: Clock, logger: Logger) 
     tracker.files = new Map(known.files);
     tracker.head = head;
     tracker.chain = MAX_CHAIN; // the next one is whole, whatever length this chain has
+    tellOutputs(tracker); // whoever held it before may have died on the way
   };
 
   return {

@@ -15,10 +15,11 @@ import {
 
 const maxPairs = 16;
 const maxRemoved = 100;
+const maxResources = 100;
 
 /**
- * Changes title, metadata, budget and agent and takes resources away, by `session.updated`; a change of nothing writes
- * nothing. The agent changes between turns only.
+ * Changes title, metadata, budget, agent and resources, by `session.updated`; a change of nothing writes nothing. The
+ * agent changes between turns only.
  */
 export function updateSession(
   deps: Pick<Deps, "log" | "cache" | "clock" | "config">,
@@ -34,14 +35,16 @@ export function updateSession(
     rule.check(isAgent, "agent_json", "must be a JSON object");
     rule.done();
     if (budgetJson !== undefined) parseJson("budget_json", budgetJson);
+    const wanted = resourcesToAdd(request.addResourcesJson);
     const hot = await deps.cache.current(sessionId);
     const before = hot.header;
     if (before?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
     const changed = Object.entries(metadata).filter(([key, value]) => (before.metadata[key] ?? "") !== value);
     const removed = removeResourceIds.filter((id) => before.resources.some((resource) => resource.id === id));
+    const added = wanted.filter(({ id }) => !before.resources.some((resource) => resource.id === id));
     const isTitleKept = title === undefined || title === before.title;
-    const isSetupKept = budgetJson === undefined && agentJson === undefined;
-    if (isTitleKept && changed.length === 0 && removed.length === 0 && isSetupKept) {
+    const isKept = changed.length === 0 && removed.length === 0 && added.length === 0;
+    if (isTitleKept && isKept && budgetJson === undefined && agentJson === undefined) {
       return { session: sessionToWire(sessionId, before) };
     }
     const event = create(EventSchema, {
@@ -52,6 +55,7 @@ export function updateSession(
         value: {
           metadata: Object.fromEntries(changed),
           removedResourceIds: removed,
+          ...(added.length === 0 ? {} : { addedResourcesJson: new TextEncoder().encode(JSON.stringify(added)) }),
           ...(title === undefined ? {} : { title }),
           ...(budgetJson === undefined ? {} : { budgetJson }),
           ...(agentJson === undefined ? {} : { agentJson }),
@@ -72,9 +76,25 @@ export function updateSession(
           "metadata",
           `would hold ${merged.length} pairs, at most ${maxPairs} are allowed`,
         );
+        const resources = current.resources.length + added.length;
+        after.check(
+          resources <= maxResources,
+          "resources",
+          `would be ${resources}, at most ${maxResources} are allowed`,
+        );
         after.done();
       },
     );
     return { session: sessionToWire(sessionId, header) };
   };
+}
+
+/** Objects with an id, each its own. */
+function resourcesToAdd(bytes: Uint8Array): Record<string, unknown>[] {
+  const list = parseJson("add_resources_json", bytes, []);
+  const rule = rules();
+  const isList = Array.isArray(list) && list.every((item) => isJsonObject(item) && typeof item.id === "string");
+  rule.check(isList, "add_resources_json", "must be an array of objects with an id");
+  rule.done();
+  return isList ? list.filter(isJsonObject) : [];
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { newId, silentLogger, systemClock } from "@manyhands/kit";
 import { afterEach, expect, test } from "vitest";
+import { describeMounts } from "../../mounts/mounts.contract.ts";
 import { agentBinary } from "../../testing/test-images.ts";
 import { collect, describeDriver, run, shell, spec, testPlan } from "../driver.contract.ts";
 import type { Driver } from "../driver.ts";
@@ -15,6 +16,7 @@ async function open(stateDir = mkdtempSync(join(tmpdir(), "mh-")), platform = ne
 }
 
 describeDriver("bubblewrap", { processes: true }, () => open());
+describeMounts("bubblewrap", () => open());
 
 const undo: (() => Promise<void>)[] = [];
 afterEach(async () => {

@@ -46,7 +46,7 @@ const MISSING_WORDS: Record<Controller, string> = {
   cpu: "processor time is not limited (no cgroup to be had)",
 };
 const ONE_NUMBER =
-  "tools run under the same user as the hand's own agent (only root can give a hand numbers of its own): a tool can disturb its own hand's agent, though not read or end it";
+  "tools run under the same user as the hand's own agent (only root can give a hand numbers of its own): a tool can disturb its own hand's agent, though not read or end it, and change files it was given to read";
 
 /**
  * Hands as namespaces of this machine: real programs, no engine. A trial hand is made, and its policy checked from

@@ -11,6 +11,7 @@ const HOME_BYTES = 64 * 1024 * 1024;
 /** 64 MiB of spools, and the scripts, bodies and entries beside them. */
 const JOURNAL_BYTES = 128 * 1024 * 1024;
 const OUTPUTS_BYTES = 128 * 1024 * 1024;
+const UPLOADS_BYTES = 128 * 1024 * 1024;
 const RUN_BYTES = 32 * 1024 * 1024;
 const SHM_BYTES = 16 * 1024 * 1024;
 const NANO_PER_MILLI = 1_000_000;
@@ -133,6 +134,7 @@ export function containerSpec(
         "/workspace": tmpfs(limits.workspaceBytes, TOOL_UID, "0755", ",exec"),
         "/home/hand": tmpfs(HOME_BYTES, TOOL_UID, "0755", ",exec"),
         "/mnt/session/outputs": tmpfs(OUTPUTS_BYTES, TOOL_UID, "0755", ",noexec"),
+        "/mnt/session/uploads": tmpfs(UPLOADS_BYTES, 0, "0755", ",noexec"),
         "/tmp": tmpfs(TMP_BYTES, 0, "1777", ",exec"),
         "/.manyhands/journal": tmpfs(JOURNAL_BYTES, 0, "0700", ",noexec"),
         "/.manyhands/run": tmpfs(RUN_BYTES, 0, "0755", ",noexec"),

@@ -1,6 +1,7 @@
 import { newId, silentLogger } from "@manyhands/kit";
 import Docker from "dockerode";
 import { beforeAll } from "vitest";
+import { describeMounts } from "../../mounts/mounts.contract.ts";
 import { agentBinary, BUSYBOX_IMAGE, DEBIAN_IMAGE, ensureTestImages } from "../../testing/test-images.ts";
 import { describeDriver } from "../driver.contract.ts";
 import { createDockerDriver } from "./docker-driver.ts";
@@ -12,7 +13,7 @@ beforeAll(async () => {
 }, 300_000);
 
 for (const image of [BUSYBOX_IMAGE, DEBIAN_IMAGE]) {
-  describeDriver(`docker, ${image}`, { processes: true }, async () =>
+  const make = async () =>
     createDockerDriver({
       socketPath,
       image,
@@ -20,6 +21,7 @@ for (const image of [BUSYBOX_IMAGE, DEBIAN_IMAGE]) {
       instance: "contract",
       platform: newId("plat"),
       logger: silentLogger(),
-    }),
-  );
+    });
+  describeDriver(`docker, ${image}`, { processes: true }, make);
+  describeMounts(`docker, ${image}`, make);
 }

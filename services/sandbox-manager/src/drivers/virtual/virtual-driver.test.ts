@@ -1,4 +1,7 @@
+import { describeMounts } from "../../mounts/mounts.contract.ts";
 import { describeDriver } from "../driver.contract.ts";
 import { createVirtualDriver } from "./virtual-driver.ts";
 
-describeDriver("virtual", { processes: false }, async () => createVirtualDriver("contract", () => Date.now()));
+const make = async () => createVirtualDriver("contract", () => Date.now());
+describeDriver("virtual", { processes: false }, make);
+describeMounts("virtual", make);

@@ -1,19 +1,26 @@
 import { dirname } from "node:path/posix";
 import type { Bash } from "just-bash";
-import type { LookAction, ReadAction, TreeAction, WriteAction } from "../driver.ts";
+import type { LookAction, PlaceAction, ReadAction, TreeAction, WriteAction } from "../driver.ts";
 import { formatBundled, formatManifestEntry, type ManifestEntry } from "../manifest.ts";
 import { formatTreeEntry, type TreeEntry } from "../tree.ts";
+import type { Placing } from "./placed-files.ts";
 
 /** The same numbers as Linux, so that tools need one table for all drivers. */
-const ERRNO = { ENOENT: 2, EIO: 5, ENOTDIR: 20, EISDIR: 21 } as const;
+const ERRNO = { ENOENT: 2, EIO: 5, ENOTDIR: 20, EISDIR: 21, EROFS: 30 } as const;
 const NS_PER_MS = 1_000_000n;
 
 type FileAnswer = { readonly exitCode: number; readonly output: Uint8Array };
 type FileSystem = Bash["fs"];
 
 /** File work in a virtual hand's file system; there is nothing outside of it that a path could reach. */
-export async function fileAction(fs: FileSystem, action: LookAction | WriteAction): Promise<FileAnswer> {
+export async function fileAction(
+  fs: FileSystem,
+  action: LookAction | WriteAction | PlaceAction,
+  place: Placing,
+): Promise<FileAnswer> {
   switch (action.kind) {
+    case "place":
+      return { exitCode: await place(action), output: new Uint8Array() };
     case "read":
       return read(fs, action);
     case "write":
@@ -41,7 +48,9 @@ async function write(fs: FileSystem, action: WriteAction): Promise<FileAnswer> {
     await fs.writeFile(action.path, action.content);
     return { exitCode: 0, output: new Uint8Array() };
   } catch (error) {
-    return failed(error instanceof Error && error.message.includes("ENOTDIR") ? ERRNO.ENOTDIR : ERRNO.EIO);
+    const { message } = error instanceof Error ? error : { message: "" };
+    const known = (["EROFS", "ENOTDIR"] as const).find((name) => message.includes(name));
+    return failed(known ? ERRNO[known] : ERRNO.EIO);
   }
 }
 

@@ -2,6 +2,7 @@ import { toAppError } from "@manyhands/kit";
 import { Bash, type ExecOptions } from "just-bash";
 import type { Hand, OperationSpec } from "../driver.ts";
 import { handLost, neverSent } from "../hand-lost.ts";
+import { guardPlacedFiles, READ_ONLY } from "./placed-files.ts";
 import { fileAction } from "./virtual-files.ts";
 import { createLedger, type Ending, partsOf } from "./virtual-operations.ts";
 
@@ -35,6 +36,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
       maxExecutionTimeMs: MAX_WALL_MS,
     },
   });
+  const place = guardPlacedFiles(bash.fs);
   const ready = bash.fs.rm(`${WORKSPACE}/.manyhands`).then(() => bash.fs.mkdir("/home/hand", { recursive: true }));
   const fresh = { cwd: WORKSPACE, env: { ...bash.getEnv(), PWD: WORKSPACE } };
   let shell: { cwd: string; env: Record<string, string> } = fresh;
@@ -48,7 +50,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
   ): Promise<Ending & { env?: Record<string, string> }> => {
     const timeout = AbortSignal.timeout(spec.timeoutMs);
     const signal = AbortSignal.any([timeout, cancelled, lost.signal]);
-    const result = await bash.exec(script, { ...how, rawScript: true, signal });
+    const result = await bash.exec(script, { ...how, rawScript: true, signal }).catch(readOnlyResult);
     const stdout = Buffer.from(result.stdout, result.stdoutKind === "bytes" ? "latin1" : "utf8");
     const output = Buffer.concat([stdout, Buffer.from(result.stderr)]);
     if (cancelled.aborted) return { output, exitCode: KILLED_EXIT_CODE, killedBy: "cancel" };
@@ -92,7 +94,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
       case "tool":
         throw new TypeError("a virtual hand knows no tools"); // a bug: only drivers that take tools are given any
       default:
-        return fileAction(bash.fs, action);
+        return fileAction(bash.fs, action, place);
     }
   };
 
@@ -128,7 +130,7 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
     async look(action) {
       check();
       await ready;
-      const { exitCode, output } = await fileAction(bash.fs, action);
+      const { exitCode, output } = await fileAction(bash.fs, action, place);
       return { exitCode, bytes: output };
     },
     async detach() {},
@@ -141,6 +143,13 @@ export function createVirtualHand(options: VirtualHandOptions): VirtualHand {
 
 function eitherOf(lost: AbortSignal, signal: AbortSignal | undefined): AbortSignal {
   return signal ? AbortSignal.any([lost, signal]) : lost;
+}
+
+/** A refused redirection is the script's failure, not the hand's. */
+function readOnlyResult(error: unknown) {
+  const message = error instanceof Error ? error.message : "";
+  if (!message.startsWith(READ_ONLY)) throw error;
+  return { stdout: "", stdoutKind: "text" as const, stderr: `bash: ${message}\n`, exitCode: 1, env: undefined };
 }
 
 function quote(word: string): string {
