@@ -3,10 +3,10 @@
  * meet on the same subject and exactly one wins. Idempotent for as long as the log lives.
  */
 import { AppError } from "@manyhands/kit";
-import { headers, type MsgHdrs } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
+import { frameHeaders } from "./log-headers.ts";
 import { AmbiguousError, request } from "./request.ts";
-import { headerNames, subjects } from "./subjects.ts";
+import { subjects } from "./subjects.ts";
 
 /** A frame to be stored. */
 export interface FrameToAppend {
@@ -52,7 +52,7 @@ const tooLarge = 10_054;
  * (TOO_LARGE) when the server refuses its size; every other failure is an outcome.
  */
 export async function appendFrame(bus: Bus, frame: FrameToAppend, timeoutMs: number): Promise<AppendOutcome> {
-  const head = frameHeaders(frame, headers());
+  const head = frameHeaders(frame);
   try {
     const reply = await request(bus, subjects.log(frame.sessionId, frame.frame), frame.payload, timeoutMs, head);
     return classify(reply.json<PubAck>());
@@ -60,17 +60,6 @@ export async function appendFrame(bus: Bus, frame: FrameToAppend, timeoutMs: num
     if (error instanceof AmbiguousError) return { kind: "unknown", why: error.message };
     throw error;
   }
-}
-
-/** Writes a frame's headers into `head`: those of the log, and the condition that makes the publish create-only. */
-export function frameHeaders(frame: FrameToAppend, head: MsgHdrs): MsgHdrs {
-  head.append("Nats-Expected-Last-Subject-Sequence", "0");
-  head.append(headerNames.position, String(frame.position));
-  head.append(headerNames.count, String(frame.count));
-  head.append(headerNames.epoch, String(frame.epoch));
-  head.append(headerNames.status, frame.status);
-  if (frame.traceparent !== undefined) head.append(headerNames.traceparent, frame.traceparent);
-  return head;
 }
 
 /** Reads the stream's answer. Codes not known to mean "surely not stored" count as unknown. */

@@ -3,10 +3,10 @@
  * appends cost one sync each. Either all are stored, one behind the other, or none is. A batch costs the server about
  * 3 ms before its first message, so that it pays off only when many appends wait anyway.
  */
-import { createInbox, headers, type MsgHdrs } from "@nats-io/transport-node";
+import { createInbox } from "@nats-io/transport-node";
 import type { FrameToAppend } from "./append-frame.ts";
-import { frameHeaders } from "./append-frame.ts";
 import type { Bus } from "./bus.ts";
+import { frameHeaders } from "./log-headers.ts";
 import { atLeast } from "./server-check.ts";
 import { subjects } from "./subjects.ts";
 
@@ -47,25 +47,17 @@ export async function appendGroup(
 ): Promise<GroupOutcome> {
   const last = frames.length - 1;
   for (const [at, frame] of frames.slice(0, last).entries()) {
-    const head = groupHeaders(frame, id, at + 1);
+    const head = frameHeaders(frame, { id, sequence: at + 1, isLast: false });
     bus.connection.publish(subjects.log(frame.sessionId, frame.frame), frame.payload, { headers: head });
   }
   const end = frames[last];
   if (end === undefined) throw new RangeError("a group holds at least one frame");
-  const head = groupHeaders(end, id, frames.length);
-  head.append("Nats-Batch-Commit", "1");
+  const head = frameHeaders(end, { id, sequence: frames.length, isLast: true });
   const subject = subjects.log(end.sessionId, end.frame);
   const reply = await bus.replies.ask({ subject, payload: end.payload, headers: head, timeoutMs });
   if (reply === undefined) return { kind: "unknown", why: `no reply within ${timeoutMs} ms` };
   if (reply.data.length === 0) return { kind: "unknown", why: "nobody listens" };
   return classify(reply.json<GroupAck>(), id, frames.length);
-}
-
-function groupHeaders(frame: FrameToAppend, id: string, sequence: number): MsgHdrs {
-  const head = frameHeaders(frame, headers());
-  head.append("Nats-Batch-Id", id);
-  head.append("Nats-Batch-Sequence", String(sequence));
-  return head;
 }
 
 interface GroupAck {

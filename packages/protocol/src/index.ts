@@ -1,4 +1,5 @@
 /** Generated protobuf code and the only codec between the wire and the core. */
+export { encodeMessage } from "./encode-message.ts";
 export * from "./event-codec.ts";
 export * from "./gen/manyhands/common/v1/content_pb.ts";
 export * from "./gen/manyhands/common/v1/error_pb.ts";

@@ -1,9 +1,9 @@
 /** Makes the bytes of the next frame of a session. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { SessionHeader } from "@manyhands/core";
 import { newId } from "@manyhands/kit";
-import { type Event, type Frame, FrameSchema } from "@manyhands/protocol";
+import { type Event, encodeMessage, type Frame, FrameSchema } from "@manyhands/protocol";
 import type { FrameToAppend } from "../store/event-store.ts";
 import { tooLarge } from "./errors.ts";
 import { foldFrame } from "./hot-session.ts";
@@ -58,7 +58,7 @@ export function buildFrame(
   });
   const after = foldFrame(place.header, frame);
   frame.epoch = BigInt(after?.epoch ?? 0);
-  const payload = toBinary(FrameSchema, frame);
+  const payload = encodeMessage(FrameSchema, frame);
   if (payload.length > maxFrameBytes)
     throw tooLarge("events", "the encoded frame in bytes", maxFrameBytes, payload.length);
   return {

@@ -22,9 +22,11 @@ export function createMutex(maxWaiting: number): Mutex {
       const turn = last;
       const done = Promise.withResolvers<void>();
       last = turn.then(() => done.promise);
+      const isFree = waiting === 0; // the turn has come: nothing to wait for, nothing to be woken from
       waiting += 1;
       try {
-        await raceAbort(turn, signal);
+        if (isFree) signal.throwIfAborted();
+        else await raceAbort(turn, signal);
         return await work();
       } finally {
         waiting -= 1;

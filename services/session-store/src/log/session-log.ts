@@ -20,6 +20,8 @@ import { storeFrame } from "./store-frame.ts";
 /** What came of an append. */
 export interface Appended {
   readonly events: readonly Event[];
+  /** The stored frame whose events these are, all of them; absent when they were read back. */
+  readonly payload?: Uint8Array;
   readonly headPosition: number;
   readonly header: SessionHeader;
   /** True when it was answered from the log. */
@@ -127,9 +129,9 @@ async function appendInTurn(
       continue;
     }
     if (plan.fresh.length === 0) return answerByIds(deps, hot, header, request, known);
-    const stored = await storeNext(deps, hot, plan.fresh, request, context);
-    if (stored) {
-      if (plan.fresh.length === request.events.length) return appended(hot, plan.fresh);
+    const payload = await storeNext(deps, hot, plan.fresh, request, context);
+    if (payload !== undefined) {
+      if (plan.fresh.length === request.events.length) return appended(hot, plan.fresh, payload);
       return { ...(await answerByIds(deps, hot, header, request, known)), duplicate: false };
     }
     await deps.cache.catchUp(hot);
@@ -138,14 +140,14 @@ async function appendInTurn(
   throw AppError.exhausted("CONTENDED", `other writers won ${maxRounds} times in a row`, 50);
 }
 
-/** True when our frame is the next one now, false when another's is. */
+/** The stored bytes when our frame is the next one now, undefined when another's is. */
 async function storeNext(
   deps: SessionLogDeps,
   hot: HotSession,
   events: readonly Event[],
   request: AppendRequest,
   context: AppendContext,
-): Promise<boolean> {
+): Promise<Uint8Array | undefined> {
   const { traceparent } = context;
   const built = buildFrame(hot, events, {
     requestId: request.requestId,
@@ -157,7 +159,7 @@ async function storeNext(
   // A turn later the frame is on its way, and nobody waits for what is made while the disk works.
   const hashing = Promise.resolve(built.message.payload).then(hashOf);
   const outcome = await storing;
-  if (outcome.kind === "lost") return false;
+  if (outcome.kind === "lost") return undefined;
   const { sequence = 0 } = outcome;
   absorb(hot, { ...built.message, sequence }, { ...built, hash: await hashing });
   deps.recall.stored(hot);
@@ -171,13 +173,13 @@ async function storeNext(
       ...(traceparent === undefined ? {} : { traceparent }),
     });
   }
-  return true;
+  return built.message.payload;
 }
 
-function appended(hot: HotSession, events: readonly Event[]): Appended {
+function appended(hot: HotSession, events: readonly Event[], payload: Uint8Array): Appended {
   const { header } = hot;
   if (header === undefined) throw AppError.notFound("session", hot.sessionId);
-  return { events, headPosition: header.head_position, header, duplicate: false };
+  return { events, payload, headPosition: header.head_position, header, duplicate: false };
 }
 
 /** Answers a repeat, after checking that it is one: same number of events, each of the same content. */
@@ -232,9 +234,11 @@ async function createSession(
   context: AppendContext,
 ): Promise<Appended> {
   const hot = createHotSession(sessionId);
-  if (!(await deps.store.exists(sessionId)) && (await storeNext(deps, hot, request.events, request, context))) {
+  const exists = await deps.store.exists(sessionId);
+  const payload = exists ? undefined : await storeNext(deps, hot, request.events, request, context);
+  if (payload !== undefined) {
     deps.cache.put(hot);
-    return appended(hot, request.events);
+    return appended(hot, request.events, payload);
   }
   // Something is stored under this id: the same request, another one, or the tombstone of a deleted session.
   const [first] = await deps.store.read(sessionId, [0]);

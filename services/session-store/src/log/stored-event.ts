@@ -65,8 +65,8 @@ export class StoredEvent {
 }
 
 /** A stored frame and the events in it. */
-export interface PlacedFrame {
-  readonly stored: StoredFrame;
+export interface PlacedFrame<Stored = StoredFrame> {
+  readonly stored: Stored;
   readonly events: readonly StoredEvent[];
   /** Position of the first event. */
   readonly first: number;
@@ -75,7 +75,9 @@ export interface PlacedFrame {
 }
 
 /** Where a frame lies and what is in it; no event is decoded. Throws LOG_DAMAGED when the bytes are no frame. */
-export function placeFrame(stored: StoredFrame): PlacedFrame {
+export function placeFrame<Stored extends Pick<StoredFrame, "sessionId" | "frame" | "payload">>(
+  stored: Stored,
+): PlacedFrame<Stored> {
   try {
     const cursor = new WireCursor(stored.payload);
     const parts: Uint8Array[] = [];

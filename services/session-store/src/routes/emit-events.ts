@@ -1,7 +1,9 @@
 import { AppError, type MethodHandler } from "@manyhands/kit";
 import type { SessionService } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
+import { placeFrame } from "../log/stored-event.ts";
 import { checkEvents } from "../log/validate-events.ts";
+import { emittedEvents } from "./pass-on.ts";
 import { appendContext, checkRequestId, checkSessionId, checkWorkspace, rules } from "./request-rules.ts";
 
 const maxEvents = 64;
@@ -36,10 +38,9 @@ export function emitEvents(
         if (workspaceId !== "" && header.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
       },
     );
-    return {
-      events: [...appended.events],
-      headPosition: BigInt(appended.headPosition),
-      duplicate: appended.duplicate,
-    };
+    const { duplicate, payload } = appended;
+    const rest = { headPosition: BigInt(appended.headPosition), duplicate };
+    if (payload === undefined) return { ...rest, events: [...appended.events] };
+    return emittedEvents(placeFrame({ sessionId, frame: 0, payload }).events, rest);
   };
 }

@@ -1,11 +1,17 @@
 /** Answers made of stored events, whose bytes are passed on as they are. */
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Encoded } from "@manyhands/kit";
-import { GetEventsResponseSchema, WatchEventsResponseSchema } from "@manyhands/protocol";
+import {
+  EmitEventsResponseSchema,
+  encodeMessage,
+  GetEventsResponseSchema,
+  WatchEventsResponseSchema,
+} from "@manyhands/protocol";
 import type { StoredEvent } from "../log/stored-event.ts";
 
 const pageField = GetEventsResponseSchema.field.events.number;
+const emittedField = EmitEventsResponseSchema.field.events.number;
 const watchField = WatchEventsResponseSchema.field.event.number;
 
 /** A page of events; `rest` is everything else that the answer says. */
@@ -13,10 +19,27 @@ export function pageOfEvents(
   events: readonly StoredEvent[],
   rest: MessageInitShape<typeof GetEventsResponseSchema>,
 ): Encoded<typeof GetEventsResponseSchema> {
+  return withEvents(GetEventsResponseSchema, pageField, events, create(GetEventsResponseSchema, rest));
+}
+
+/** The events of an append as they were just stored. */
+export function emittedEvents(
+  events: readonly StoredEvent[],
+  rest: MessageInitShape<typeof EmitEventsResponseSchema>,
+): Encoded<typeof EmitEventsResponseSchema> {
+  return withEvents(EmitEventsResponseSchema, emittedField, events, create(EmitEventsResponseSchema, rest));
+}
+
+/** A message with these events in one of its fields, and everything else that it says. */
+function withEvents<Desc extends DescMessage>(
+  schema: Desc,
+  field: number,
+  events: readonly StoredEvent[],
+  rest: MessageShape<Desc>,
+): Encoded<Desc> {
   const writer = new BinaryWriter();
-  for (const { bytes } of events) writer.tag(pageField, WireType.LengthDelimited).bytes(bytes);
-  writer.raw(toBinary(GetEventsResponseSchema, create(GetEventsResponseSchema, rest)));
-  return new Encoded(GetEventsResponseSchema, writer.finish());
+  for (const { bytes } of events) writer.tag(field, WireType.LengthDelimited).bytes(bytes);
+  return new Encoded(schema, writer.raw(encodeMessage(schema, rest)).finish());
 }
 
 /** One event of a watch. */
