@@ -1,7 +1,7 @@
 import { applyStreams, connectBus, publishVaultChange } from "@manyhands/bus";
 import { type Clock, createRpcClient, type Logger, newId, type Shell, systemClock } from "@manyhands/kit";
 import { SessionService } from "@manyhands/protocol";
-import { Agent, type Dispatcher } from "undici";
+import { Agent, type Dispatcher, Pool } from "undici";
 import type { Config } from "./config.ts";
 import type { KeyEncryptionKey } from "./crypto/envelope.ts";
 import { readKeys } from "./crypto/key-source.ts";
@@ -159,7 +159,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       logger: logger.child({ part: "git" }),
       signal: lifecycle.signal,
     }),
-    modelDispatcher: upstreamPool("model", 512, lifecycle),
+    modelDispatcher: upstreamPool("model", 512, lifecycle, new URL(config.model.upstreamUrl).origin),
     egress: {
       sessions: sessionEgress({
         sessions,
@@ -217,8 +217,9 @@ async function openStore(
   return { buckets, audit: overrides.audit ?? auditWriter(bus), changes };
 }
 
-function upstreamPool(name: string, connections: number, lifecycle: Shell["lifecycle"]): Dispatcher {
-  const agent = new Agent({
+/** Connections to any origin, or to a single one, which saves looking it up for each request. */
+function upstreamPool(name: string, connections: number, lifecycle: Shell["lifecycle"], origin?: string): Dispatcher {
+  const options = {
     connections,
     pipelining: 1,
     connect: { timeout: CONNECT_MS },
@@ -226,9 +227,10 @@ function upstreamPool(name: string, connections: number, lifecycle: Shell["lifec
     bodyTimeout: SILENCE_MS,
     keepAliveTimeout: 30_000,
     keepAliveMaxTimeout: 120_000,
-  });
-  lifecycle.onStop(`${name} upstream connections`, () => agent.destroy());
-  return agent;
+  };
+  const dispatcher = origin === undefined ? new Agent(options) : new Pool(origin, options);
+  lifecycle.onStop(`${name} upstream connections`, () => dispatcher.destroy());
+  return dispatcher;
 }
 
 function both(first: UsageSink, second: UsageSink): UsageSink {

@@ -43,8 +43,8 @@ export type RunEnd = "rest" | "fenced" | "drained" | "otherKind";
 /** How many steps in a row may be decided without waiting or storing anything. */
 const maxIdleSteps = 1_000;
 const releaseAttempts = 5;
-/** What was started gets as far as it can without waiting. */
-const yieldToTasks = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** So long an announcement leaves the processors to the request's own way; nothing but previews waits for it. */
+const announceAfterMs = 2;
 
 /** One brain on one session. Use once. */
 export class Runner {
@@ -201,7 +201,7 @@ export class Runner {
       maxOutputTokens: this.ports.limits.maxOutputTokens,
     });
     this.tasks.callModel({ start, agent, request, attempt: action.attempt });
-    await yieldToTasks(); // the request is on its way before its announcement is made
+    await this.ports.clock.sleep(announceAfterMs); // the request is on its way before its announcement is made
     await this.storeAnnouncement();
     return "waited";
   }
