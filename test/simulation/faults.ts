@@ -40,7 +40,7 @@ export function faultsOf(scheduler: Scheduler): Faults {
     hintLost: some(0.15),
     leaderGap: some(0.01),
     managerCrash: some(0.08),
-    managerStuck: some(0.05),
+    managerStuck: some(0.12),
     handLost: some(0.02),
     engineLost: some(0.01),
     handPassed: some(0.03),

@@ -2,7 +2,7 @@
 import { loadWithMutant } from "./load-mutant.ts";
 import { mutants } from "./mutants.ts";
 
-const maxSeeds = 4_000;
+const maxSeeds = 12_000;
 
 const [share = "0", shares = "1", only = ""] = process.argv.slice(2);
 process.on("unhandledRejection", () => undefined); // broken code may reject where the real code never does

@@ -4,28 +4,10 @@
  */
 import { AppError } from "@manyhands/kit";
 import type { Bus } from "./bus.ts";
+import type { FrameToAppend } from "./frame-to-append.ts";
 import { frameHeaders } from "./log-headers.ts";
 import { AmbiguousError, request } from "./request.ts";
 import { subjects } from "./subjects.ts";
-
-/** A frame to be stored. */
-export interface FrameToAppend {
-  readonly sessionId: string;
-  /** Frame number: exactly one more than the last known one. */
-  readonly frame: number;
-  /** Encoded `manyhands.events.v1.Frame`. */
-  readonly payload: Uint8Array;
-  /** Position of the first event. */
-  readonly position: number;
-  /** Number of events. */
-  readonly count: number;
-  /** Epoch after the frame. */
-  readonly epoch: number;
-  /** Derived status after the frame. */
-  readonly status: string;
-  /** W3C trace context. */
-  readonly traceparent?: string;
-}
 
 /**
  * What became of it: `stored` (this call stored it), `exists` (something is stored under that number: read and

@@ -4,8 +4,8 @@
  * 3 ms before its first message, so that it pays off only when many appends wait anyway.
  */
 import { createInbox } from "@nats-io/transport-node";
-import type { FrameToAppend } from "./append-frame.ts";
 import type { Bus } from "./bus.ts";
+import type { FrameToAppend } from "./frame-to-append.ts";
 import { frameHeaders } from "./log-headers.ts";
 import { atLeast } from "./server-check.ts";
 import { subjects } from "./subjects.ts";

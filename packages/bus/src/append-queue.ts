@@ -4,9 +4,10 @@
  * A few appends at a time are published at once, each on its own.
  */
 import { AppError } from "@manyhands/kit";
-import { type AppendOutcome, appendFrame, type FrameToAppend } from "./append-frame.ts";
+import { type AppendOutcome, appendFrame } from "./append-frame.ts";
 import { appendGroup, groupIds, knowsGroups } from "./append-group.ts";
 import type { Bus } from "./bus.ts";
+import type { FrameToAppend } from "./frame-to-append.ts";
 
 /** Appends frames; what `appendFrame` promises holds for each of them. */
 export interface FrameAppender {

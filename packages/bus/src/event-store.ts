@@ -1,6 +1,7 @@
 /** The port to where frames are kept. `@manyhands/store-contract` is what every implementation must pass. */
-import type { AppendOutcome, FrameToAppend } from "./append-frame.ts";
+import type { AppendOutcome } from "./append-frame.ts";
 import type { StoredFrame } from "./frame-read.ts";
+import type { FrameToAppend } from "./frame-to-append.ts";
 import type { LogFollower, LogFollowerOptions } from "./log-follow.ts";
 
 /**

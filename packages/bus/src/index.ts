@@ -1,5 +1,5 @@
 /** NATS, and nothing but NATS: the only package that imports its client. */
-export { type AppendOutcome, appendFrame, type FrameToAppend } from "./append-frame.ts";
+export { type AppendOutcome, appendFrame } from "./append-frame.ts";
 export { createFrameAppender, type FrameAppender } from "./append-queue.ts";
 export { type ApplyOptions, applyStreams, checkStreams } from "./apply-streams.ts";
 export { asyncApiDocument } from "./asyncapi.ts";
@@ -18,6 +18,7 @@ export {
   readFrames,
   type StoredFrame,
 } from "./frame-read.ts";
+export type { FrameToAppend } from "./frame-to-append.ts";
 export { type KvBucket, type KvChange, type KvEntry, type KvOptions, openBucket } from "./kv.ts";
 export { publishDelta, subscribeDeltas, subscribeTail, type Unsubscribe } from "./live.ts";
 export { followLog, type LogFollower, type LogFollowerOptions } from "./log-follow.ts";

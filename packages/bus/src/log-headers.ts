@@ -3,7 +3,7 @@
  * costs as much as everything else in handing a frame over.
  */
 import { MsgHdrsImpl } from "@nats-io/transport-node";
-import type { FrameToAppend } from "./append-frame.ts";
+import type { FrameToAppend } from "./frame-to-append.ts";
 import { headerNames } from "./subjects.ts";
 
 /** Headers that are only ever sent. */
