@@ -54,7 +54,16 @@ export async function listSessionTools(
     const all = [...changed.map(({ name }) => `${name} ${CHANGED}`), ...reasons];
     if (all.length > 0) failures.push({ server, kind: "tools", message: tellLeftOut(all) });
   }
-  return { tools: checked.tools, failures };
+  return { tools: [...checked.tools, ...checked.changed.map(standIn)], failures };
+}
+
+/** A conversation that used the tool before needs one of that name; this one says nothing of the server's. */
+function standIn(tool: PinnedTool): PinnedTool {
+  return {
+    ...tool,
+    description: `Not available: this tool ${CHANGED}. Do not call it.`,
+    inputSchema: { type: "object" },
+  };
 }
 
 async function listOne(

@@ -179,7 +179,8 @@ it("withholds a tool that a server has changed, says so, and refuses its calls",
       const answer = await vault.client.listTools({ token });
       return answer.failures.length > 0 && answer;
     });
-    expect(listed.tools.map(({ name }) => name)).toEqual(["echo", "write", "hold", "news"]);
+    expect(listed.tools.map(({ name }) => name)).toEqual(["echo", "write", "hold", "news", "note"]);
+    expect(listed.tools.at(-1)?.description).toMatch(/^Not available: this tool is not what it was/);
     expect(listed.failures).toMatchObject([{ mcpServerName: "tickets", kind: "tools" }]);
     expect(listed.failures[0]?.message).toMatch(/note is not what it was when this session first saw it/);
     expect(listed.failures[0]?.message).not.toContain(".ssh");

@@ -3,8 +3,8 @@
  * ("rug pull"): a tool that was approved as one thing and has become another.
  *
  * P1 the first listing of a tool pins a digest of all that a model is shown of it: description and input schema. P2 a
- * tool that differs is withheld, listing and calls, until it is again what it was; nobody is asked in its new form's
- * words. P3 tools that come later are pinned when they come; the agent's policy says whether somebody is asked.
+ * tool that differs is withheld until it is again what it was: a stand-in is listed in its place, its calls are refused,
+ * and neither a model nor a person is asked in its new form's words. P3 tools that come later are pinned when they come; the agent's policy says whether somebody is asked.
  */
 import { createHash } from "node:crypto";
 import { compareAndSwap } from "../store/compare-and-swap.ts";
