@@ -6,16 +6,18 @@ import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import type Anthropic from "@anthropic-ai/sdk";
 import { toFile } from "@anthropic-ai/sdk";
 import type { OperationName } from "@manyhands/gateway";
+import { type MadeMemory, memoryProbes } from "./memory-probes.ts";
 import { type MadeWork, workProbes } from "./work-probes.ts";
 
 /** What earlier probes made. */
-export type Made = MadeWork & {
-  environment: string;
-  vault: string;
-  credential: string;
-  resource: string;
-  file: string;
-};
+export type Made = MadeWork &
+  MadeMemory & {
+    environment: string;
+    vault: string;
+    credential: string;
+    resource: string;
+    file: string;
+  };
 
 /** Calls one operation and throws when the answer is not right. */
 export type Probe = (client: Anthropic, made: Made) => Promise<void>;
@@ -192,6 +194,7 @@ export const probes: Partial<Record<OperationName, Probe>> = {
     );
   },
   ...workProbes,
+  ...memoryProbes,
   "sessions.resources.list": async (client, made) => {
     const resources = await collect(client.beta.sessions.resources.list(made.session));
     deepStrictEqual(

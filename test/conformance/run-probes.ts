@@ -15,7 +15,7 @@ export type Row = {
 /** Where to ask. */
 export type Target = { readonly url: string; readonly key: string };
 
-const noWork = { workEnvironment: "", workSession: "", work: "" };
+const noWork = { workEnvironment: "", workSession: "", work: "", store: "", memory: "", memoryVersion: "" };
 
 /** One row for each of the 118 operations, in the order of the operations table. */
 export async function runProbes({ url, key }: Target): Promise<Row[]> {

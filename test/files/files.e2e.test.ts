@@ -9,20 +9,12 @@ import { SandboxService, SessionService } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { collect } from "../conformance/probes.ts";
+import { clientOf, runIn, runsCommands, setUp } from "./support.ts";
 
 const drivers = ["docker", "bubblewrap", "virtual"] as const;
-const runs = {
-  name: "run",
-  match: { last_user_text: "^run (?<command>.+)$" },
-  steps: [
-    { emit: [{ tool_use: { name: "bash", input: { command: "{{match.command}}" } } }] },
-    { emit: [{ text: "{{tool_result}}" }] },
-  ],
-};
-
 let model: DemoModel;
 beforeAll(async () => {
-  model = await createDemoModel({ scenarios: [runs] });
+  model = await createDemoModel({ scenarios: [runsCommands] });
 });
 afterAll(() => model?.close());
 
@@ -301,31 +293,3 @@ describe("files", () => {
     await expect(client.beta.sessions.resources.update(again.id, token)).rejects.toThrow(/github_repository/);
   });
 });
-
-function clientOf(platform: Platform): Anthropic {
-  return new Anthropic({ baseURL: platform.devJson.gateway_url, apiKey: platform.devJson.api_key, maxRetries: 0 });
-}
-
-async function setUp(client: Anthropic): Promise<{ agent: string; environment_id: string }> {
-  const agent = await client.beta.agents.create({
-    name: "Files",
-    model: "demo-1",
-    tools: [{ type: "agent_toolset_20260401" }],
-  });
-  const environment = await client.beta.environments.create({ name: "files", config: { type: "cloud" } });
-  return { agent: agent.id, environment_id: environment.id };
-}
-
-/** One turn in which the agent runs a command; answers what it printed. */
-async function runIn(client: Anthropic, sessionId: string, command: string): Promise<string> {
-  const stream = await client.beta.sessions.events.stream(sessionId);
-  const events = [{ type: "user.message" as const, content: [{ type: "text" as const, text: `run ${command}` }] }];
-  await client.beta.sessions.events.send(sessionId, { events });
-  let words = "";
-  for await (const event of stream) {
-    if (event.type === "agent.message")
-      words = event.content.map((block) => (block.type === "text" ? block.text : "")).join("");
-    if (event.type === "session.status_idle") return words.trim();
-  }
-  throw new Error("the stream ended before the turn did");
-}

@@ -178,6 +178,13 @@ export const streamTable: readonly StreamRow[] = [
     "manyhands.session.v1.WorkspaceFile",
   ),
   bucket(
+    "MH_MEMORIES",
+    "session-store",
+    "Memory stores: each change of one under the next number, and what they come to.",
+    "store.{workspace}.{store}, version.{workspace}.{store}.{n}, index.{workspace}.{store}",
+    "manyhands.session.v1.MemoryStore, .MemoryVersion, .MemoryIndex",
+  ),
+  bucket(
     "MH_RETENTION",
     "session-store",
     "How long sessions are kept.",
@@ -222,6 +229,7 @@ export type StreamName =
   | "KV_MH_AGENTS"
   | "KV_MH_ENVIRONMENTS"
   | "KV_MH_RETENTION"
+  | "KV_MH_MEMORIES"
   | "KV_MH_WORKSPACE_FILES"
   | "KV_MH_HANDS"
   | "KV_MH_WORK"
@@ -235,6 +243,7 @@ export type BucketName =
   | "MH_AGENTS"
   | "MH_ENVIRONMENTS"
   | "MH_RETENTION"
+  | "MH_MEMORIES"
   | "MH_WORKSPACE_FILES"
   | "MH_HANDS"
   | "MH_WORK"

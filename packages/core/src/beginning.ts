@@ -4,6 +4,7 @@ import { parseBudget } from "./budget.ts";
 import { emptyWindow } from "./context/window-state.ts";
 import type { EventOf } from "./events.ts";
 import { filesOfNewHand } from "./files-after.ts";
+import { withMemoryWords } from "./memory-words.ts";
 import { settingsOf } from "./settings.ts";
 import type { Call, LivingState } from "./state.ts";
 
@@ -31,14 +32,15 @@ export function reborn(epoch: number, event: EventOf<"session.forked">): LivingS
 function beginning(event: EventOf<"session.created" | "session.forked">) {
   const settings = settingsOf(event.metadata);
   const budget = parseBudget(event.budget);
+  const resources = listOf(event.resources).map(objectOf);
   return {
     harnessKind: event.harness_kind,
-    agent: withSettings(parseAgent(event.agent), settings),
+    agent: withSettings(withMemoryWords(parseAgent(event.agent), resources), settings),
     settings,
     ...(budget === undefined ? {} : { budget }),
     usageByModel: {},
     environment: objectOf(event.environment),
-    resources: listOf(event.resources).map(objectOf),
+    resources,
     handsMade: 0,
     interrupted: false,
     status: "idle" as const,

@@ -10,6 +10,7 @@ import { compacted, overflowed, requestEnded } from "./context/window-state.ts";
 import { type EventOf, isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { filesAfterOperation } from "./files-after.ts";
 import { withGranted } from "./granted-hands.ts";
+import { withMemoryWords } from "./memory-words.ts";
 import { needsBrain } from "./needs-brain.ts";
 import { changedResources, changesMounts } from "./resources.ts";
 import { changedSettings } from "./settings.ts";
@@ -117,7 +118,7 @@ function interrupt(state: LivingState): LivingState {
 
 function update(state: LivingState, event: EventOf<"session.updated">): LivingState {
   const settings = changedSettings(state.settings, event.metadata);
-  const agent = event.agent === undefined ? state.agent : parseAgent(event.agent);
+  const agent = event.agent === undefined ? state.agent : withMemoryWords(parseAgent(event.agent), state.resources);
   const { budget: before, ...rest } = state;
   const budget = event.budget === undefined ? before : parseBudget(event.budget);
   const resources = changedResources(state.resources, event);

@@ -14,6 +14,7 @@ export const idPrefixes = {
   credential: "vcrd",
   resource: "sesrsc",
   file: "file",
+  memoryStore: "memstore",
   thread: "sthr",
   workspace: "wrkspc",
 } as const;

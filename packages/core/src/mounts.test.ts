@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { mountPathClash, mountPathProblem } from "./mounts.ts";
+import { memoryMountPath, mountPathClash, mountPathProblem } from "./mounts.ts";
 
 test("files appear below three folders and nowhere else", () => {
   for (const path of ["/mnt/session/uploads/a", "/workspace/data/ü 1.csv", "/home/hand/.config/x"])
@@ -38,4 +38,10 @@ test("a path clashes with itself and with what lies in it", () => {
   expect(mountPathClash(["/a/b", "/a/b-c", "/a/bc"])).toBeUndefined();
   expect(mountPathClash(["/a/b", "/a/b-c", "/a/b/c"])).toEqual(["/a/b", "/a/b/c"]);
   expect(mountPathClash(["/a", "/b", "/a"])).toEqual(["/a", "/a"]);
+});
+
+test("a memory store's folder is a plain name", () => {
+  expect(memoryMountPath("Team Notes (2026)")).toBe("/mnt/memory/team-notes-2026");
+  expect(memoryMountPath("../../etc")).toBe("/mnt/memory/etc");
+  expect(memoryMountPath("日本")).toBe("/mnt/memory/store");
 });

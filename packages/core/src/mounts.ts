@@ -4,6 +4,10 @@
 export const UPLOADS_FOLDER = "/mnt/session/uploads";
 /** What a hand puts here is the user's. */
 export const OUTPUTS_FOLDER = "/mnt/session/outputs";
+/** Memory stores that a session was given stand here, each in a folder named after it. */
+export const MEMORY_FOLDER = "/mnt/memory";
+/** Memory stores of one session. */
+export const MAX_MEMORY_STORES = 8;
 /** Bytes of all files of one session that are mounted at once. */
 export const MAX_MOUNTED_BYTES = 120 * 1024 * 1024;
 /** Files of one session that are mounted at once. */
@@ -50,4 +54,13 @@ function utf8Bytes(text: string): number {
     bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
   }
   return bytes;
+}
+
+/** The folder of a memory store: its name in small letters, everything else as single dashes. */
+export function memoryMountPath(name: string): string {
+  const slug = name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "-")
+    .replaceAll(/^-+|-+$/g, "");
+  return `${MEMORY_FOLDER}/${slug === "" ? "store" : slug}`;
 }

@@ -18,6 +18,7 @@ export * from "./gen/manyhands/sandbox/v1/work_service_pb.ts";
 export * from "./gen/manyhands/session/v1/agent_service_pb.ts";
 export * from "./gen/manyhands/session/v1/environment_service_pb.ts";
 export * from "./gen/manyhands/session/v1/file_service_pb.ts";
+export * from "./gen/manyhands/session/v1/memory_service_pb.ts";
 export * from "./gen/manyhands/session/v1/retention_service_pb.ts";
 export * from "./gen/manyhands/session/v1/session_file_pb.ts";
 export * from "./gen/manyhands/session/v1/session_pb.ts";

@@ -4,6 +4,7 @@ import {
   EnvironmentService,
   FileService,
   HarnessService,
+  MemoryService,
   SandboxService,
   SessionService,
   VaultService,
@@ -22,6 +23,7 @@ export type Deps = {
   readonly agents: RpcClient<typeof AgentService>;
   readonly environments: RpcClient<typeof EnvironmentService>;
   readonly files: RpcClient<typeof FileService>;
+  readonly memories: RpcClient<typeof MemoryService>;
   readonly vaults: RpcClient<typeof VaultService>;
   readonly sandboxes: RpcClient<typeof SandboxService>;
   readonly work: RpcClient<typeof WorkService>;
@@ -48,6 +50,12 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
       overrides.environments ??
       createRpcClient(EnvironmentService, { ...store, retryReads: ["getEnvironment", "listEnvironments"] }),
     files: overrides.files ?? createRpcClient(FileService, { ...store, retryReads: ["getFile", "listFiles"] }),
+    memories:
+      overrides.memories ??
+      createRpcClient(MemoryService, {
+        ...store,
+        retryReads: ["getMemoryStore", "listMemoryStores", "getMemory", "listMemories"],
+      }),
     vaults:
       overrides.vaults ??
       createRpcClient(VaultService, {
@@ -76,6 +84,7 @@ export function createDeps(config: Config, shell: Shell, overrides: Partial<Deps
     agents: deps.agents,
     environments: deps.environments,
     files: deps.files,
+    memories: deps.memories,
     vaults: deps.vaults,
   };
   for (const [name, client] of Object.entries({

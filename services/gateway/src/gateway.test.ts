@@ -187,9 +187,9 @@ describe("every answer", () => {
   });
 
   test("of an operation that is not served yet says so and is not retried", async () => {
-    const response = await gateway.fetch("/v1/memory_stores", post("{}"));
+    const response = await gateway.fetch("/v1/skills", post("{}"));
     expect(response.headers.get("x-should-retry")).toBe("false");
-    expect(await problem(response)).toMatchObject({ status: 501, message: "memoryStores.create is not served yet" });
+    expect(await problem(response)).toMatchObject({ status: 501, message: "skills.create is not served yet" });
   });
 
   test("GET / says what this is", async () => {

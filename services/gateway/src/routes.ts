@@ -9,9 +9,11 @@ import { credentialRoutes } from "./routes/credentials.ts";
 import { environmentRoutes } from "./routes/environments.ts";
 import { eventStream } from "./routes/event-stream.ts";
 import { downloadFile, fileRoutes } from "./routes/files.ts";
+import { memoryRoutes } from "./routes/memories.ts";
 import { sessionEventRoutes } from "./routes/session-events.ts";
 import { sessionResourceRoutes } from "./routes/session-resources.ts";
 import { sessionRoutes } from "./routes/sessions.ts";
+import { memoryStoreRoutes } from "./routes/stores-of-memories.ts";
 import { vaultRoutes } from "./routes/vaults.ts";
 import { workRoutes } from "./routes/work.ts";
 
@@ -33,6 +35,8 @@ export function handlersOf(deps: Deps): Partial<Record<OperationName, Handler>> 
     ...agentRoutes(deps),
     ...environmentRoutes(deps),
     ...fileRoutes(deps),
+    ...memoryStoreRoutes(deps),
+    ...memoryRoutes(deps),
     "sessions.create": createSession(deps),
     ...sessionRoutes(deps),
     ...sessionEventRoutes(deps),

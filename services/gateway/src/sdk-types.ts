@@ -28,6 +28,19 @@ export type {
   BetaFileMetadata as FileMetadata,
 } from "@anthropic-ai/sdk/resources/beta/files";
 export type {
+  BetaManagedAgentsDeletedMemory as DeletedMemory,
+  BetaManagedAgentsMemory as Memory,
+  BetaManagedAgentsMemoryListItem as MemoryListItem,
+} from "@anthropic-ai/sdk/resources/beta/memory-stores/memories";
+export type {
+  BetaManagedAgentsDeletedMemoryStore as DeletedMemoryStore,
+  BetaManagedAgentsMemoryStore as MemoryStore,
+} from "@anthropic-ai/sdk/resources/beta/memory-stores/memory-stores";
+export type {
+  BetaManagedAgentsActor as Actor,
+  BetaManagedAgentsMemoryVersion as MemoryVersion,
+} from "@anthropic-ai/sdk/resources/beta/memory-stores/memory-versions";
+export type {
   BetaManagedAgentsSendSessionEvents as SentEvents,
   BetaManagedAgentsSessionEvent as PublicEvent,
   BetaManagedAgentsStreamSessionEvents as StreamEvent,
@@ -36,6 +49,7 @@ export type {
   BetaManagedAgentsDeleteSessionResource as DeletedResource,
   BetaManagedAgentsFileResource as FileResource,
   BetaManagedAgentsGitHubRepositoryResource as RepositoryResource,
+  BetaManagedAgentsMemoryStoreResource as MemoryStoreResource,
   BetaManagedAgentsSessionResource as SessionResource,
 } from "@anthropic-ai/sdk/resources/beta/sessions/resources";
 export type {

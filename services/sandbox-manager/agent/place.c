@@ -16,7 +16,7 @@
 #define FOLDER_MODE 0755
 #define MAX_NAME 255
 
-static const char *const roots[] = {"/mnt/session/uploads/"};
+static const char *const roots[] = {"/mnt/session/uploads/", "/mnt/memory/"};
 
 static int open_folder(int at, const char *name) {
   struct stat st;

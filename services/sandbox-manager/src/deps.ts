@@ -1,6 +1,6 @@
 import { applyStreams, type Bus, connectBus, openBucket } from "@manyhands/bus";
 import { createRpcClient, type RpcClient, type Shell, systemClock } from "@manyhands/kit";
-import { FileService, SessionService, VaultService } from "@manyhands/protocol";
+import { FileService, MemoryService, SessionService, VaultService } from "@manyhands/protocol";
 import type { Config } from "./config.ts";
 import { createBusDriver } from "./drivers/bus/bus-driver.ts";
 import { type ChosenDrivers, chooseDrivers } from "./drivers/choose-driver.ts";
@@ -23,6 +23,7 @@ import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
 import { createFileSource } from "./mounts/file-source.ts";
+import { createMemorySource, type MemorySource } from "./mounts/memory-source.ts";
 import { createOutputs, type Outputs } from "./outputs/outputs.ts";
 import { createBusFileStore } from "./snapshots/bus-file-store.ts";
 import type { FileStore } from "./snapshots/file-store.ts";
@@ -81,6 +82,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     peers,
     ...(files ? { snapshots: createSnapshots(files, systemClock, logger, outputs) } : {}),
     ...(fileService ? { files: createFileSource(fileService) } : {}),
+    ...openMemories(config, shell),
     ...(dialer ? { dial: dialer } : {}),
     ...(way ? { egressOf: way.egressOf } : {}),
     limits: config.limits,
@@ -183,6 +185,14 @@ function openFileService(config: Config, { lifecycle, metrics }: Shell): FileCli
   const client = createRpcClient(FileService, { address, defaultDeadlineMs: LOG_MS, metrics });
   lifecycle.onStop("file client", () => client.close());
   return client;
+}
+
+function openMemories(config: Config, { lifecycle, metrics }: Shell): { memories?: MemorySource } {
+  if (config.sessionStoreAddress === undefined) return {};
+  const address = config.sessionStoreAddress;
+  const client = createRpcClient(MemoryService, { address, defaultDeadlineMs: LOG_MS, metrics });
+  lifecycle.onStop("memory client", () => client.close());
+  return { memories: createMemorySource(client) };
 }
 
 /** What hands put out becomes files of their sessions, where there is a place for either. */

@@ -9,6 +9,7 @@ import {
   type KvBucket,
   openBucket,
   publishWake,
+  purgeMessages,
   type StreamName,
   subscribeDeltas,
 } from "@manyhands/bus";
@@ -25,6 +26,8 @@ import { createRecall, type Recall } from "./ids/recall.ts";
 import { readWhole } from "./log/event-reader.ts";
 import { createSessionCache, type SessionCache } from "./log/session-cache.ts";
 import { createSessionLog, type SessionLog } from "./log/session-log.ts";
+import { createMemoryLog, type MemoryLog } from "./memory/store-log.ts";
+import { createMemoryStores, type MemoryStores } from "./memory/stores.ts";
 import { keepSnapshot, loadStart } from "./projections/keep-snapshot.ts";
 import { createSessionIndex, type SessionIndex } from "./projections/session-index.ts";
 import type { EventStore } from "./store/event-store.ts";
@@ -60,6 +63,9 @@ export interface Deps {
   /** Files of workspaces, and their contents. */
   readonly files: FileIndex;
   readonly contents: ContentStore;
+  /** Memory stores, and what is in them. */
+  readonly memoryStores: MemoryStores;
+  readonly memories: MemoryLog;
   readonly waker: Waker;
   readonly checks: Readonly<Record<string, ReadyCheck>>;
 }
@@ -80,8 +86,10 @@ const streams: readonly StreamName[] = [
   "KV_MH_ENVIRONMENTS",
   "KV_MH_RETENTION",
   "KV_MH_WORKSPACE_FILES",
+  "KV_MH_MEMORIES",
 ];
 const recheckMs = 30_000;
+const purgeMs = 30_000;
 
 /** Connects, checks the server, applies streams, folds the index. Fails with the reason when the log is not safe. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
@@ -167,6 +175,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     environments: await openBucket(bus, "MH_ENVIRONMENTS"),
     retention: await openBucket(bus, "MH_RETENTION"),
     ...(await openFiles(bus, shell, clock)),
+    ...(await openMemories(bus)),
     waker,
     checks: {
       nats: () => bus.connected(),
@@ -185,6 +194,16 @@ async function openFiles(bus: Bus, { logger, lifecycle }: Shell, clock: Clock) {
   const sweeping = reapFiles({ files, contents, clock, logger: logger.child({ part: "files" }) }, lifecycle.signal);
   lifecycle.onStop("file sweep", () => sweeping);
   return { files, contents };
+}
+
+/** Memory stores; what is removed of one is gone for good. */
+async function openMemories(bus: Bus) {
+  const bucket = await openBucket(bus, "MH_MEMORIES");
+  const purge = async (pattern: string) => {
+    const filter = `$KV.MH_MEMORIES.${pattern}`;
+    await purgeMessages(bus, { stream: "KV_MH_MEMORIES", filter, timeoutMs: purgeMs });
+  };
+  return { memoryStores: createMemoryStores(bucket), memories: createMemoryLog(bucket, purge) };
 }
 
 function wakeOf(sessionId: string, kind: string, traceparent: string | undefined): WakeRequest {

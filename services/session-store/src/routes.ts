@@ -1,6 +1,13 @@
 /** Which handler answers which RPC. RPCs left out answer UNIMPLEMENTED and say that they are not served yet. */
 import { type Implemented, implement } from "@manyhands/kit";
-import { AgentService, EnvironmentService, FileService, RetentionService, SessionService } from "@manyhands/protocol";
+import {
+  AgentService,
+  EnvironmentService,
+  FileService,
+  MemoryService,
+  RetentionService,
+  SessionService,
+} from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { agentHandlers } from "./routes/agents.ts";
 import { answerInTime } from "./routes/answer-in-time.ts";
@@ -17,7 +24,9 @@ import { getEvents } from "./routes/get-events.ts";
 import { getSession } from "./routes/get-session.ts";
 import { importSession } from "./routes/import-session.ts";
 import { listSessions } from "./routes/list-sessions.ts";
+import { memoryHandlers } from "./routes/memories.ts";
 import { retentionHandlers } from "./routes/retention.ts";
+import { memoryStoreHandlers } from "./routes/stores-of-memories.ts";
 import { updateSession } from "./routes/update-session.ts";
 import { verifySession } from "./routes/verify-session.ts";
 import { watchEvents } from "./routes/watch-events.ts";
@@ -45,6 +54,7 @@ export function services(deps: Deps): Implemented[] {
     implement(AgentService, agentHandlers(deps)),
     implement(EnvironmentService, environmentHandlers(deps)),
     implement(FileService, fileHandlers(deps)),
+    implement(MemoryService, { ...memoryStoreHandlers(deps), ...memoryHandlers(deps) }),
     implement(RetentionService, retentionHandlers(deps)),
   ];
 }

@@ -7,6 +7,8 @@ export function errorAnswer(thrown: unknown, requestId: string): HttpError {
   const error = toAppError(fromLibrary(thrown));
   const answer = toHttpError(error, requestId);
   if (error.reason === "HEARTBEAT_MISMATCH") return lostLease(error, answer);
+  const memory = memoryTypes[error.reason];
+  if (memory !== undefined) return memoryConflict(error, answer, memory);
   const status = statusByReason[error.reason];
   if (status === undefined) return answer;
   return {
@@ -21,6 +23,18 @@ const statusByReason: Readonly<Record<string, number>> = {
   METHOD_NOT_ALLOWED: 405,
   UNSUPPORTED_MEDIA_TYPE: 415,
 };
+
+const memoryTypes: Readonly<Record<string, string>> = {
+  MEMORY_PATH_CONFLICT: "memory_path_conflict_error",
+  MEMORY_PRECONDITION_FAILED: "memory_precondition_failed_error",
+};
+
+/** Writers of memories switch on the type, and find what is in their way beside it. */
+function memoryConflict({ details: { metadata = {} } }: AppError, answer: HttpError, type: string): HttpError {
+  const { message, details } = answer.body.error;
+  const error = { type, message, ...(details ? { details } : {}), ...metadata };
+  return { ...answer, body: { ...answer.body, error } };
+}
 
 /** As the official worker reads it: it then knows that another holds its work item, and leaves that alone. */
 function lostLease({ details: { metadata = {} } }: AppError, answer: HttpError): HttpError {

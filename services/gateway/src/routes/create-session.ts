@@ -8,6 +8,7 @@ import { AppError, newId, toAppError } from "@manyhands/kit";
 import { encodeEvent, type Session as StoredSession } from "@manyhands/protocol";
 import type { z } from "zod";
 import type { Deps } from "../deps.ts";
+import { type GivenStore, memoryStoreResources } from "../given-memory-stores.ts";
 import type { Call } from "../http/call.ts";
 import { check } from "../http/query.ts";
 import { agentConfig, toSessionAgent } from "../map/agent.ts";
@@ -20,14 +21,14 @@ import { checkGivenFiles, type GivenFile } from "../mounted-files.ts";
 import { configProblems, overridden } from "../schemas/agent.ts";
 import { toNewEvent } from "../schemas/events.ts";
 import { type AgentReference, sessionCreate } from "../schemas/session.ts";
-import type { Environment, Session, SessionAgent } from "../sdk-types.ts";
+import type { Environment, MemoryStoreResource, Session, SessionAgent, SessionResource } from "../sdk-types.ts";
 import { archived, readAgent } from "./agents.ts";
 import { archivedEnvironment, readEnvironment } from "./environments.ts";
 import { readVault } from "./vaults.ts";
 
 type CreateDeps = Pick<
   Deps,
-  "sessions" | "agents" | "environments" | "files" | "vaults" | "work" | "sessionEnvironments"
+  "sessions" | "agents" | "environments" | "files" | "memories" | "vaults" | "work" | "sessionEnvironments"
 >;
 
 /** Handler of `sessions.create`. */
@@ -39,9 +40,10 @@ export const createSession =
     const sessionId = sessionIdOf(call.caller.workspaceId, requestId);
     const earlier = await findSession(deps, call, sessionId);
     if (earlier !== undefined) return offered(deps, call, earlier);
-    const [{ agent, settings }, environment] = await Promise.all([
+    const [{ agent, settings }, environment, stores] = await Promise.all([
       resolveAgent(deps, call, input.agent),
       resolveEnvironment(deps, call, input.environment_id),
+      memoryStoreResources(deps, call, (input.resources ?? []).flatMap(givenStore)),
       checkVaults(deps, call, input.vault_ids ?? []),
       checkGivenFiles(deps, call, (input.resources ?? []).flatMap(givenFile)),
     ]);
@@ -49,7 +51,10 @@ export const createSession =
     await bind(deps, call, sessionId, input, agent);
     try {
       const metadata = { ...settings, ...input.metadata };
-      const request = { ...createRequest(call.caller.workspaceId, sessionId, input, agent, environment), metadata };
+      const request = {
+        ...createRequest(call.caller.workspaceId, sessionId, input, agent, environment, stores),
+        metadata,
+      };
       const harnessKind = metadata[harnessSetting] ?? "";
       const { session } = await deps.sessions.createSession({ ...request, harnessKind, requestId }, call.rpc);
       if (session === undefined) throw AppError.internal(new Error("session-store answered without a session"));
@@ -98,8 +103,12 @@ async function offered(deps: CreateDeps, call: Call, session: StoredSession): Pr
 /** Nothing of the platform reaches into a worker's machine to put a repository there. */
 function refuseResources(environment: Environment, input: Input): void {
   if (environment.config.type !== "self_hosted" || (input.resources ?? []).length === 0) return;
-  const description = "must be empty: a self-hosted environment has no repositories or files mounted";
+  const description = "must be empty: a self-hosted environment has no repositories, files or memory stores mounted";
   throw AppError.invalid([{ field: "resources", description }]);
+}
+
+function givenStore(resource: NonNullable<Input["resources"]>[number], index: number): GivenStore[] {
+  return resource.type === "memory_store" ? [{ input: resource, field: `resources[${index}]` }] : [];
 }
 
 function givenFile(resource: NonNullable<Input["resources"]>[number], index: number): GivenFile[] {
@@ -127,13 +136,15 @@ function createRequest(
   input: Input,
   agent: SessionAgent,
   environment: Environment,
+  stores: readonly MemoryStoreResource[],
 ) {
   const now = new Date().toISOString();
-  const resources = (input.resources ?? []).map((resource) =>
-    resource.type === "file"
-      ? toFileResource(resource, newId("sesrsc"), now)
-      : toRepositoryResource(resource, newId("sesrsc"), now),
-  );
+  const left = [...stores]; // in the order in which they were given
+  const resources = (input.resources ?? []).flatMap((resource): SessionResource[] => {
+    if (resource.type === "memory_store") return left.splice(0, 1);
+    const id = newId("sesrsc");
+    return [resource.type === "file" ? toFileResource(resource, id, now) : toRepositoryResource(resource, id, now)];
+  });
   return {
     workspaceId,
     sessionId,

@@ -47,10 +47,8 @@ export const sessionRoutes = (deps: SessionDeps) => ({
 
   "sessions.list": async (call: Call): Promise<TwoWayPage<Session>> => {
     const query = readListQuery(call.query);
-    // No session of this platform has either, so nothing can match.
-    if (query.deployment_id !== undefined || query.memory_store_id !== undefined) {
-      return { data: [], next_page: null, prev_page: null };
-    }
+    // No session of this platform has one, so nothing can match.
+    if (query.deployment_id !== undefined) return { data: [], next_page: null, prev_page: null };
     const page = await deps.sessions.listSessions(
       {
         workspaceId: call.caller.workspaceId,
@@ -60,6 +58,7 @@ export const sessionRoutes = (deps: SessionDeps) => ({
         agentId: query.agent_id ?? "",
         agentVersion: query.agent_version ?? 0,
         includeArchived: query.include_archived,
+        memoryStoreId: query.memory_store_id ?? "",
         ascending: query.order === "asc",
         ...createdRange(query),
       },

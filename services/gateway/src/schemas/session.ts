@@ -52,6 +52,16 @@ const file = z.object({ type: z.literal("file"), file_id: id, mount_path: fileMo
 /** A file as a session is given it. */
 export type FileInput = z.infer<typeof file>;
 
+const memoryStore = z.object({
+  type: z.literal("memory_store"),
+  memory_store_id: id,
+  access: z.literal("read_only", { error: "must be read_only (read_write is not served yet)" }),
+  instructions: text(0, 4096).nullish(),
+});
+
+/** A memory store as a session is given it. */
+export type MemoryStoreInput = z.infer<typeof memoryStore>;
+
 /** A repository as it comes in, with its token. */
 export type RepositoryInput = z.infer<typeof repository>;
 
@@ -83,8 +93,8 @@ export const sessionCreate = z.object({
   metadata: metadata.nullish(),
   resources: z
     .array(
-      z.discriminatedUnion("type", [repository, file], {
-        error: "must be github_repository or file (memory_store is not served yet)",
+      z.discriminatedUnion("type", [repository, file, memoryStore], {
+        error: "must be github_repository, file or memory_store",
       }),
     )
     .max(MAX_RESOURCES, `must have at most ${MAX_RESOURCES} resources`)

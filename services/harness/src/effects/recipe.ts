@@ -17,6 +17,7 @@ export function recipeOf(state: LivingState): MessageInitShape<typeof RecipeSche
     restoreFiles: hand.restore_files === true,
     repositories: state.resources.flatMap(repositoryOf),
     mountedFiles: state.resources.flatMap(fileOf),
+    mountedMemories: state.resources.flatMap(memoryOf),
     ...networkOf(objectOf(config.networking)),
     ...(packages === undefined ? {} : { packages }),
   };
@@ -44,6 +45,10 @@ function repositoryOf(resource: JsonObject) {
 
 function fileOf({ type, file_id, mount_path }: JsonObject) {
   return type === "file" ? [{ fileId: stringOf(file_id), path: stringOf(mount_path) }] : [];
+}
+
+function memoryOf({ type, memory_store_id, mount_path }: JsonObject) {
+  return type === "memory_store" ? [{ storeId: stringOf(memory_store_id), path: stringOf(mount_path) }] : [];
 }
 
 function networkOf({ type, allowed_hosts, allow_mcp_servers, allow_package_managers }: JsonObject) {

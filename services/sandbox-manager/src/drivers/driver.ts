@@ -54,7 +54,7 @@ export type ManifestAction = {
 /** The bytes of at most 256 files, whose paths have at most 32 KiB in all (see `parseBundle`); links are not followed. */
 export type BundleAction = { readonly kind: "bundle"; readonly paths: readonly string[] };
 /**
- * A piece of a file that tools can read and not change, below `/mnt/session/uploads`. The file is there, whole, after its
+ * A piece of a file that tools can read and not change, below `/mnt/session/uploads` or `/mnt/memory`. The file is there, whole, after its
  * `last` piece; `remove` takes it away and is fine when there is none. The exit code is 0 or an errno.
  */
 export type PlaceAction = {

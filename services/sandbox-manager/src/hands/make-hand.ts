@@ -6,7 +6,9 @@ import { AppError, newId, toAppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
 import type { HandEgress } from "../egress/hand-egress.ts";
 import { noFiles } from "../mounts/file-source.ts";
+import { noMemories } from "../mounts/memory-source.ts";
 import { mountFiles } from "../mounts/mount-files.ts";
+import { mountMemories } from "../mounts/mount-memories.ts";
 import { prepareRecipe } from "../recipe/prepare-recipe.ts";
 import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
@@ -94,7 +96,10 @@ async function make(manager: Manager, making: Making): Promise<HeldHand | undefi
     const { hand, problems } = await withFilesOf(manager, driver, record, built, making.moment);
     const mounted = record.recipe.mountedFiles ?? [];
     const context = { hand, driver, sessionId: record.sessionId, source: manager.files ?? noFiles };
-    const missing = mounted.length === 0 ? [] : await mountFiles(context, mounted);
+    const missing = mounted.length === 0 ? [] : [...(await mountFiles(context, mounted))];
+    const stores = record.recipe.mountedMemories ?? [];
+    if (stores.length > 0)
+      missing.push(...(await mountMemories({ ...context, source: manager.memories ?? noMemories }, stores)));
     const ready = await manager.store.write(
       {
         ...record,
@@ -106,7 +111,7 @@ async function make(manager: Manager, making: Making): Promise<HeldHand | undefi
     );
     if (!ready) throw AppError.conflict("HAND_RELEASED", "the hand was released while it was made");
     const made = hold(manager, driver, hand, ready, true);
-    const isAsMade = !making.egress && !making.moment && mounted.length === 0;
+    const isAsMade = !making.egress && !making.moment && mounted.length + stores.length === 0;
     made.isGeneric = isAsMade && (ready.record.problems ?? []).length === 0;
     return made;
   } catch (error) {

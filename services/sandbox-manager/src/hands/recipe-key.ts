@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import type { Recipe } from "./hand-record.ts";
 
 /**
- * Names a recipe by its content: equal recipes, equal keys, whatever the order of their maps. Mounted files are brought
+ * Names a recipe by its content: equal recipes, equal keys, whatever the order of their maps. Files and memories are brought
  * when a session gets the hand, so they make no other hand.
  */
-export function recipeKey({ mountedFiles: _, ...recipe }: Recipe): string {
+export function recipeKey({ mountedFiles: _, mountedMemories: __, ...recipe }: Recipe): string {
   return createHash("sha256")
     .update(JSON.stringify(sorted(recipe)))
     .digest("hex")

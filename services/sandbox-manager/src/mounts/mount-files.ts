@@ -2,17 +2,16 @@
  * Files of a session in its hand. A content stands below `/mnt/session/uploads`, put there by the agent, so that no tool
  * can change it; a path anywhere else is a link to it. What cannot be had is told and the hand works without it.
  */
-import { createHash } from "node:crypto";
 import { dirname } from "node:path/posix";
 import { MAX_MOUNTED_BYTES, UPLOADS_FOLDER } from "@manyhands/core";
-import { AppError, newId, toAppError } from "@manyhands/kit";
-import type { Driver, Hand, OperationAction, PlaceAction } from "../drivers/driver.ts";
+import { toAppError } from "@manyhands/kit";
+import type { Driver, Hand } from "../drivers/driver.ts";
 import type { MountedFile } from "../hands/hand-record.ts";
 import type { RecipeProblem } from "../recipe/recipe-repository.ts";
 import { errnoText } from "../tools/errno.ts";
 import type { FileSource } from "./file-source.ts";
+import { perform, placeFile } from "./place-file.ts";
 
-const STEP_MS = 60_000;
 const PIECE_BYTES = 2 * 1024 * 1024;
 
 /** Whose hand it is, and where its files come from. */
@@ -36,7 +35,7 @@ export async function mountFiles(
   for (const file of had) {
     if (!paths.has(file.path) && isLinked(file) && (await run(hand, ["test", "-L", file.path])) === 0)
       await run(hand, ["rm", "-f", "--", file.path]);
-    if (!places.has(placeOf(file))) await place(hand, { path: placeOf(file), step: "remove" });
+    if (!places.has(placeOf(file))) await placeFile(hand, { path: placeOf(file), step: "remove" });
   }
   const there = new Set(had.map(placeOf));
   const problems: RecipeProblem[] = [];
@@ -84,7 +83,7 @@ async function bring(
   let held = 0;
   const give = async (step: "more" | "last") => {
     const content = Buffer.concat(pieces);
-    const errno = await place(hand, { path, offset, content, step });
+    const errno = await placeFile(hand, { path, offset, content, step });
     if (errno !== 0) throw new NotPlaced(errnoText(errno));
     offset += content.length;
     pieces = [];
@@ -103,7 +102,7 @@ async function bring(
   } catch (thrown) {
     const error = thrown instanceof NotPlaced ? undefined : toAppError(thrown);
     if (error && error.kind !== "notFound") throw error;
-    await place(hand, { path, step: "remove" });
+    await placeFile(hand, { path, step: "remove" });
     return { bytes: 0, why: error?.message ?? String((thrown as Error).message) };
   }
 }
@@ -123,18 +122,6 @@ function problem({ fileId, path }: MountedFile, why: string): RecipeProblem {
   return { type: "unknown_error", message: `file ${fileId} is not at ${path}: ${why}`, repositoryUrl: "" };
 }
 
-function place(hand: Hand, piece: Partial<PlaceAction> & Pick<PlaceAction, "path" | "step">): Promise<number> {
-  return perform(hand, { kind: "place", offset: 0, content: new Uint8Array(), ...piece });
-}
-
 function run(hand: Hand, argv: readonly string[]): Promise<number> {
   return perform(hand, { kind: "exec", argv });
-}
-
-async function perform(hand: Hand, action: OperationAction): Promise<number> {
-  const id = newId("mount");
-  const inputHash = createHash("sha256").update(id).digest();
-  const { parts } = await hand.start({ id, inputHash, timeoutMs: STEP_MS, action });
-  for await (const part of parts) if (part.type === "exit") return part.state.exitCode ?? -1;
-  throw AppError.internal(new Error("an operation's parts ended without an exit"));
 }

@@ -1,9 +1,17 @@
 /** A recipe between wire and record, and the rules it is checked by. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { isId, MAX_MOUNTED_FILES, mountPathClash, mountPathProblem } from "@manyhands/core";
+import {
+  isId,
+  MAX_MEMORY_STORES,
+  MAX_MOUNTED_FILES,
+  MEMORY_FOLDER,
+  mountPathClash,
+  mountPathProblem,
+} from "@manyhands/core";
 import type { FieldViolation } from "@manyhands/kit";
 import type {
   MountedFile,
+  MountedMemory,
   Network,
   RecipeSchema,
   Repository,
@@ -23,6 +31,7 @@ const MAX_ENV_CHARS = 4096;
 const MAX_PACKAGES = 256;
 const MAX_REPOSITORIES = 32;
 const NETWORK_MODES: readonly string[] = ["none", "limited", "unrestricted"];
+const MEMORY_PATH = /^\/mnt\/memory\/[a-z0-9-]{1,255}$/;
 const MOUNT_PATH = /^(?:\/[A-Za-z0-9._ -]+)+$/;
 /** Places of a hand that must stay what they are; `/workspace` and everything else may get repositories below them. */
 const KEPT_PATHS = ["/.manyhands", "/proc", "/sys", "/dev", "/bin", "/sbin", "/lib", "/lib64", "/usr", "/etc"];
@@ -32,7 +41,7 @@ export function recipeProblems(recipe: WireRecipe | undefined, limits: ManagerLi
   if (!recipe) return [];
   const problems: FieldViolation[] = [];
   problems.push(...packageProblems(recipe.packages), ...repositoryProblems(recipe.repositories));
-  problems.push(...mountProblems(recipe.mountedFiles));
+  problems.push(...mountProblems(recipe.mountedFiles), ...memoryProblems(recipe.mountedMemories));
   if (recipe.network && !NETWORK_MODES.includes(recipe.network.mode))
     problems.push({ field: "recipe.network.mode", description: `must be one of ${NETWORK_MODES.join(", ")}` });
   const env = Object.entries(recipe.env);
@@ -86,6 +95,9 @@ export function recipeFrom(recipe: WireRecipe | undefined, limits: ManagerLimits
     })),
     ...(recipe?.mountedFiles.length
       ? { mountedFiles: recipe.mountedFiles.map(({ fileId, path }) => ({ fileId, path })) }
+      : {}),
+    ...(recipe?.mountedMemories.length
+      ? { mountedMemories: recipe.mountedMemories.map(({ storeId, path }) => ({ storeId, path })) }
       : {}),
     driver: recipe?.driver ?? "",
     managerLabels: { ...recipe?.managerLabels },
@@ -148,6 +160,22 @@ function mountProblems(files: readonly MountedFile[]): FieldViolation[] {
   return problems;
 }
 
+function memoryProblems(stores: readonly MountedMemory[]): FieldViolation[] {
+  const field = "recipe.mounted_memories";
+  const problems: FieldViolation[] = [];
+  if (stores.length > MAX_MEMORY_STORES)
+    problems.push({ field, description: `must have at most ${MAX_MEMORY_STORES} entries` });
+  if (stores.some(({ storeId }) => !isId("memoryStore", storeId)))
+    problems.push({ field: `${field}.store_id`, description: "must be a memory store id, memstore_…" });
+  const paths = stores.map(({ path }) => path);
+  if (paths.some((path) => !MEMORY_PATH.test(path)) || new Set(paths).size < paths.length)
+    problems.push({
+      field: `${field}.path`,
+      description: `must be a folder of its own directly below ${MEMORY_FOLDER}`,
+    });
+  return problems;
+}
+
 function isBelow(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
@@ -181,6 +209,7 @@ export function recipeToWire(recipe: Recipe): MessageInitShape<typeof RecipeSche
       mode,
     })),
     mountedFiles: (recipe.mountedFiles ?? []).map(({ fileId, path }) => ({ fileId, path })),
+    mountedMemories: (recipe.mountedMemories ?? []).map(({ storeId, path }) => ({ storeId, path })),
     driver: recipe.driver,
     managerLabels: recipe.managerLabels ?? {},
     restoreFiles: recipe.restoreFiles ?? false,

@@ -44,6 +44,8 @@ function wanted(request: ListSessionsRequest, { header }: ListedSession): boolea
   if (request.statuses.length > 0 && !request.statuses.includes(wireStatus[header.status])) return false;
   if (request.agentId !== "" && header.agent.id !== request.agentId) return false;
   if (request.agentVersion !== 0 && header.agent.version !== request.agentVersion) return false;
+  const { memoryStoreId } = request;
+  if (memoryStoreId !== "" && !header.resources.some((one) => one.memory_store_id === memoryStoreId)) return false;
   if (request.createdFrom !== undefined && header.created_at < timestampMs(request.createdFrom)) return false;
   return request.createdBefore === undefined || header.created_at < timestampMs(request.createdBefore);
 }

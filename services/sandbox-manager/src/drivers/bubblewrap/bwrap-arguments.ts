@@ -28,7 +28,15 @@ export type BwrapPlan = {
 export const TOOL_UID = 65_532;
 const JOURNAL_FD = 11;
 const MIB = 1024 * 1024;
-const SIZES = { shm: 16 * MIB, home: 64 * MIB, outputs: 128 * MIB, uploads: 128 * MIB, tmp: 256 * MIB, run: 32 * MIB };
+const SIZES = {
+  shm: 16 * MIB,
+  home: 64 * MIB,
+  outputs: 128 * MIB,
+  uploads: 128 * MIB,
+  memory: 64 * MIB,
+  tmp: 256 * MIB,
+  run: 32 * MIB,
+};
 const AGENT = "/.manyhands/bin/hand-agent";
 /** Made by name, because bwrap makes the parents of what it binds for its own user alone. */
 const FOLDERS = [
@@ -71,6 +79,7 @@ export function bwrapArguments(hand: BwrapPlan): string[] {
     ...tmpfs("/home/hand", SIZES.home, "0755"),
     ...tmpfs("/mnt/session/outputs", SIZES.outputs, "0755"),
     ...tmpfs("/mnt/session/uploads", SIZES.uploads, "0755"),
+    ...tmpfs("/mnt/memory", SIZES.memory, "0755"),
     ...tmpfs("/tmp", SIZES.tmp, "1777"),
     ...tmpfs("/.manyhands/run", SIZES.run, "0755"),
     ...["--ro-bind", agent, AGENT, "--remount-ro", "/", "--chdir", "/", "--"],

@@ -12,6 +12,7 @@ const HOME_BYTES = 64 * 1024 * 1024;
 const JOURNAL_BYTES = 128 * 1024 * 1024;
 const OUTPUTS_BYTES = 128 * 1024 * 1024;
 const UPLOADS_BYTES = 128 * 1024 * 1024;
+const MEMORY_BYTES = 64 * 1024 * 1024;
 const RUN_BYTES = 32 * 1024 * 1024;
 const SHM_BYTES = 16 * 1024 * 1024;
 const NANO_PER_MILLI = 1_000_000;
@@ -135,6 +136,7 @@ export function containerSpec(
         "/home/hand": tmpfs(HOME_BYTES, TOOL_UID, "0755", ",exec"),
         "/mnt/session/outputs": tmpfs(OUTPUTS_BYTES, TOOL_UID, "0755", ",noexec"),
         "/mnt/session/uploads": tmpfs(UPLOADS_BYTES, 0, "0755", ",noexec"),
+        "/mnt/memory": tmpfs(MEMORY_BYTES, 0, "0755", ",noexec"),
         "/tmp": tmpfs(TMP_BYTES, 0, "1777", ",exec"),
         "/.manyhands/journal": tmpfs(JOURNAL_BYTES, 0, "0700", ",noexec"),
         "/.manyhands/run": tmpfs(RUN_BYTES, 0, "0755", ",noexec"),

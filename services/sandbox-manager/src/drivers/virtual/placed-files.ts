@@ -1,6 +1,6 @@
 /** Files that nothing in a virtual hand can change: its file system refuses whatever would, by the path it really means. */
 import { basename, dirname, normalize } from "node:path/posix";
-import { UPLOADS_FOLDER } from "@manyhands/core";
+import { MEMORY_FOLDER, UPLOADS_FOLDER } from "@manyhands/core";
 import type { Bash } from "just-bash";
 import type { PlaceAction } from "../driver.ts";
 
@@ -11,10 +11,11 @@ export type Placing = (action: PlaceAction) => Promise<number>;
 
 const ERRNO = { EPERM: 1, ENOSPC: 28 } as const;
 const FILE_MODE = 0o444;
+const PLACES = [UPLOADS_FOLDER, MEMORY_FOLDER];
 /** How the refusal begins; a redirection into a placed file ends its whole script with it. */
 export const READ_ONLY = "EROFS: read-only file system";
 
-/** Guards the folder in this file system from now on; only what is answered can write there. */
+/** Guards the folders in this file system from now on; only what is answered can write there. */
 export function guardPlacedFiles(fs: FileSystem): Placing {
   const own = boundTo(fs);
   const refuse = (path: string) => {
@@ -33,7 +34,8 @@ export function guardPlacedFiles(fs: FileSystem): Placing {
   const checkWhole = async (path: string) => {
     await check(path, false);
     const named = await parentOf(path);
-    if (`${UPLOADS_FOLDER}/`.startsWith(named === "/" ? "/" : `${named}/`)) refuse(path);
+    const whole = named === "/" ? "/" : `${named}/`;
+    if (PLACES.some((place) => `${place}/`.startsWith(whole))) refuse(path);
   };
   Object.assign(fs, {
     async writeFile(...args: Parameters<FileSystem["writeFile"]>) {
@@ -105,7 +107,7 @@ export function guardPlacedFiles(fs: FileSystem): Placing {
 }
 
 function isInside(path: string): boolean {
-  return normalize(path).startsWith(`${UPLOADS_FOLDER}/`);
+  return PLACES.some((place) => normalize(path).startsWith(`${place}/`));
 }
 
 /** The file system's own methods, as they were. */

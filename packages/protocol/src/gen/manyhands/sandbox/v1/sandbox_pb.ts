@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file manyhands/sandbox/v1/sandbox.proto.
  */
 export const file_manyhands_sandbox_v1_sandbox: GenFile = /*@__PURE__*/
-  fileDesc("CiJtYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94LnByb3RvEhRtYW55aGFuZHMuc2FuZGJveC52MSLKBAoGUmVjaXBlEg0KBWltYWdlGAEgASgJEjAKCHBhY2thZ2VzGAIgASgLMh4ubWFueWhhbmRzLnNhbmRib3gudjEuUGFja2FnZXMSLAoGbGltaXRzGAMgASgLMhwubWFueWhhbmRzLnNhbmRib3gudjEuTGltaXRzEjIKA2VudhgEIAMoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZS5FbnZFbnRyeRI2CgxyZXBvc2l0b3JpZXMYBSADKAsyIC5tYW55aGFuZHMuc2FuZGJveC52MS5SZXBvc2l0b3J5EikKBWZpbGVzGAYgAygLMhoubWFueWhhbmRzLnNhbmRib3gudjEuRmlsZRIOCgZkcml2ZXIYByABKAkSLgoHbmV0d29yaxgIIAEoCzIdLm1hbnloYW5kcy5zYW5kYm94LnYxLk5ldHdvcmsSFQoNcmVzdG9yZV9maWxlcxgJIAEoCBI4Cg1tb3VudGVkX2ZpbGVzGAogAygLMiEubWFueWhhbmRzLnNhbmRib3gudjEuTW91bnRlZEZpbGUSRwoObWFuYWdlcl9sYWJlbHMYFCADKAsyLy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUuTWFuYWdlckxhYmVsc0VudHJ5GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaNAoSTWFuYWdlckxhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLAoLTW91bnRlZEZpbGUSDwoHZmlsZV9pZBgBIAEoCRIMCgRwYXRoGAIgASgJImkKB05ldHdvcmsSDAoEbW9kZRgBIAEoCRIVCg1hbGxvd2VkX2hvc3RzGAIgAygJEhkKEWFsbG93X21jcF9zZXJ2ZXJzGAMgASgIEh4KFmFsbG93X3BhY2thZ2VfbWFuYWdlcnMYBCABKAgiWQoIUGFja2FnZXMSCwoDYXB0GAEgAygJEg0KBWNhcmdvGAIgAygJEgsKA2dlbRgDIAMoCRIKCgJnbxgEIAMoCRILCgNucG0YBSADKAkSCwoDcGlwGAYgAygJIlkKBkxpbWl0cxIUCgxtZW1vcnlfYnl0ZXMYASABKAQSEgoKY3B1X21pbGxpcxgCIAEoDRIXCg93b3Jrc3BhY2VfYnl0ZXMYAyABKAQSDAoEcGlkcxgEIAEoDSJPCgpSZXBvc2l0b3J5EgsKA3VybBgBIAEoCRISCgptb3VudF9wYXRoGAIgASgJEhAKCGNoZWNrb3V0GAMgASgJEg4KBmNvbW1pdBgEIAEoCSIzCgRGaWxlEgwKBHBhdGgYASABKAkSDwoHY29udGVudBgCIAEoDBIMCgRtb2RlGAMgASgNItwCCgRIYW5kEgoKAmlkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZkcml2ZXIYBCABKAkSLgoFc3RhdGUYBSABKA4yHy5tYW55aGFuZHMuc2FuZGJveC52MS5IYW5kU3RhdGUSEgoKZ2VuZXJhdGlvbhgGIAEoDRIUCgxub3RfaXNvbGF0ZWQYByADKAkSLAoGcmVjaXBlGAggASgLMhwubWFueWhhbmRzLnNhbmRib3gudjEuUmVjaXBlEhIKCm1hbmFnZXJfaWQYCSABKAkSLgoKY3JlYXRlZF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLbG9zdF9yZWFzb24YCyABKAkSNQoIcHJvYmxlbXMYDCADKAsyIy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGVQcm9ibGVtIkYKDVJlY2lwZVByb2JsZW0SDAoEdHlwZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhYKDnJlcG9zaXRvcnlfdXJsGAMgASgJIi8KC1Jlc3VsdEltYWdlEhIKCm1lZGlhX3R5cGUYASABKAkSDAoEZGF0YRgCIAEoDCLGAgoPT3BlcmF0aW9uUmVzdWx0Ei4KB291dGNvbWUYASABKA4yHS5tYW55aGFuZHMuc2FuZGJveC52MS5PdXRjb21lEg8KB2NvbnRlbnQYAiABKAkSEAoIaXNfZXJyb3IYAyABKAgSFgoJZXhpdF9jb2RlGAQgASgFSACIAQESEQoJa2lsbGVkX2J5GAUgASgJEhQKDG91dHB1dF9ieXRlcxgGIAEoBBIRCgl0cnVuY2F0ZWQYByABKAgSFQoNb3V0cHV0X3NoYTI1NhgIIAEoCRIRCgloYW5kX2xvc3QYCSABKAgSEwoLbG9zdF9yZWFzb24YCiABKAkSNQoFaW1hZ2UYCyABKAsyIS5tYW55aGFuZHMuc2FuZGJveC52MS5SZXN1bHRJbWFnZUgBiAEBQgwKCl9leGl0X2NvZGVCCAoGX2ltYWdlKogBCglIYW5kU3RhdGUSGgoWSEFORF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF0hBTkRfU1RBVEVfUFJPVklTSU9OSU5HEAESFAoQSEFORF9TVEFURV9SRUFEWRACEhMKD0hBTkRfU1RBVEVfTE9TVBADEhcKE0hBTkRfU1RBVEVfUkVMRUFTRUQQBCqQAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASFQoRT1VUQ09NRV9DT01QTEVURUQQARIXChNPVVRDT01FX05PVF9TVEFSVEVEEAISEwoPT1VUQ09NRV9SVU5OSU5HEAMSEgoOT1VUQ09NRV9LSUxMRUQQBBITCg9PVVRDT01FX1VOS05PV04QBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiJtYW55aGFuZHMvc2FuZGJveC92MS9zYW5kYm94LnByb3RvEhRtYW55aGFuZHMuc2FuZGJveC52MSKJBQoGUmVjaXBlEg0KBWltYWdlGAEgASgJEjAKCHBhY2thZ2VzGAIgASgLMh4ubWFueWhhbmRzLnNhbmRib3gudjEuUGFja2FnZXMSLAoGbGltaXRzGAMgASgLMhwubWFueWhhbmRzLnNhbmRib3gudjEuTGltaXRzEjIKA2VudhgEIAMoCzIlLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZS5FbnZFbnRyeRI2CgxyZXBvc2l0b3JpZXMYBSADKAsyIC5tYW55aGFuZHMuc2FuZGJveC52MS5SZXBvc2l0b3J5EikKBWZpbGVzGAYgAygLMhoubWFueWhhbmRzLnNhbmRib3gudjEuRmlsZRIOCgZkcml2ZXIYByABKAkSLgoHbmV0d29yaxgIIAEoCzIdLm1hbnloYW5kcy5zYW5kYm94LnYxLk5ldHdvcmsSFQoNcmVzdG9yZV9maWxlcxgJIAEoCBI4Cg1tb3VudGVkX2ZpbGVzGAogAygLMiEubWFueWhhbmRzLnNhbmRib3gudjEuTW91bnRlZEZpbGUSPQoQbW91bnRlZF9tZW1vcmllcxgLIAMoCzIjLm1hbnloYW5kcy5zYW5kYm94LnYxLk1vdW50ZWRNZW1vcnkSRwoObWFuYWdlcl9sYWJlbHMYFCADKAsyLy5tYW55aGFuZHMuc2FuZGJveC52MS5SZWNpcGUuTWFuYWdlckxhYmVsc0VudHJ5GioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaNAoSTWFuYWdlckxhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLAoLTW91bnRlZEZpbGUSDwoHZmlsZV9pZBgBIAEoCRIMCgRwYXRoGAIgASgJIi8KDU1vdW50ZWRNZW1vcnkSEAoIc3RvcmVfaWQYASABKAkSDAoEcGF0aBgCIAEoCSJpCgdOZXR3b3JrEgwKBG1vZGUYASABKAkSFQoNYWxsb3dlZF9ob3N0cxgCIAMoCRIZChFhbGxvd19tY3Bfc2VydmVycxgDIAEoCBIeChZhbGxvd19wYWNrYWdlX21hbmFnZXJzGAQgASgIIlkKCFBhY2thZ2VzEgsKA2FwdBgBIAMoCRINCgVjYXJnbxgCIAMoCRILCgNnZW0YAyADKAkSCgoCZ28YBCADKAkSCwoDbnBtGAUgAygJEgsKA3BpcBgGIAMoCSJZCgZMaW1pdHMSFAoMbWVtb3J5X2J5dGVzGAEgASgEEhIKCmNwdV9taWxsaXMYAiABKA0SFwoPd29ya3NwYWNlX2J5dGVzGAMgASgEEgwKBHBpZHMYBCABKA0iTwoKUmVwb3NpdG9yeRILCgN1cmwYASABKAkSEgoKbW91bnRfcGF0aBgCIAEoCRIQCghjaGVja291dBgDIAEoCRIOCgZjb21taXQYBCABKAkiMwoERmlsZRIMCgRwYXRoGAEgASgJEg8KB2NvbnRlbnQYAiABKAwSDAoEbW9kZRgDIAEoDSLcAgoESGFuZBIKCgJpZBgBIAEoCRISCgpzZXNzaW9uX2lkGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGZHJpdmVyGAQgASgJEi4KBXN0YXRlGAUgASgOMh8ubWFueWhhbmRzLnNhbmRib3gudjEuSGFuZFN0YXRlEhIKCmdlbmVyYXRpb24YBiABKA0SFAoMbm90X2lzb2xhdGVkGAcgAygJEiwKBnJlY2lwZRgIIAEoCzIcLm1hbnloYW5kcy5zYW5kYm94LnYxLlJlY2lwZRISCgptYW5hZ2VyX2lkGAkgASgJEi4KCmNyZWF0ZWRfYXQYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2xvc3RfcmVhc29uGAsgASgJEjUKCHByb2JsZW1zGAwgAygLMiMubWFueWhhbmRzLnNhbmRib3gudjEuUmVjaXBlUHJvYmxlbSJGCg1SZWNpcGVQcm9ibGVtEgwKBHR5cGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIWCg5yZXBvc2l0b3J5X3VybBgDIAEoCSIvCgtSZXN1bHRJbWFnZRISCgptZWRpYV90eXBlGAEgASgJEgwKBGRhdGEYAiABKAwixgIKD09wZXJhdGlvblJlc3VsdBIuCgdvdXRjb21lGAEgASgOMh0ubWFueWhhbmRzLnNhbmRib3gudjEuT3V0Y29tZRIPCgdjb250ZW50GAIgASgJEhAKCGlzX2Vycm9yGAMgASgIEhYKCWV4aXRfY29kZRgEIAEoBUgAiAEBEhEKCWtpbGxlZF9ieRgFIAEoCRIUCgxvdXRwdXRfYnl0ZXMYBiABKAQSEQoJdHJ1bmNhdGVkGAcgASgIEhUKDW91dHB1dF9zaGEyNTYYCCABKAkSEQoJaGFuZF9sb3N0GAkgASgIEhMKC2xvc3RfcmVhc29uGAogASgJEjUKBWltYWdlGAsgASgLMiEubWFueWhhbmRzLnNhbmRib3gudjEuUmVzdWx0SW1hZ2VIAYgBAUIMCgpfZXhpdF9jb2RlQggKBl9pbWFnZSqIAQoJSGFuZFN0YXRlEhoKFkhBTkRfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdIQU5EX1NUQVRFX1BST1ZJU0lPTklORxABEhQKEEhBTkRfU1RBVEVfUkVBRFkQAhITCg9IQU5EX1NUQVRFX0xPU1QQAxIXChNIQU5EX1NUQVRFX1JFTEVBU0VEEAQqkAEKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhUKEU9VVENPTUVfQ09NUExFVEVEEAESFwoTT1VUQ09NRV9OT1RfU1RBUlRFRBACEhMKD09VVENPTUVfUlVOTklORxADEhIKDk9VVENPTUVfS0lMTEVEEAQSEwoPT1VUQ09NRV9VTktOT1dOEAViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * What `Provision` needs to build the same hand again. Everything unset means the manager's default.
@@ -94,6 +94,13 @@ export type Recipe = Message<"manyhands.sandbox.v1.Recipe"> & {
   mountedFiles: MountedFile[];
 
   /**
+   * Memory stores whose memories the hand can read and not change, as they are when it is made; at most 8.
+   *
+   * @generated from field: repeated manyhands.sandbox.v1.MountedMemory mounted_memories = 11;
+   */
+  mountedMemories: MountedMemory[];
+
+  /**
    * Labels that the manager which makes the hand must carry, for instance `gpu: yes`. At most 16.
    *
    * @generated from field: map<string, string> manager_labels = 20;
@@ -137,6 +144,34 @@ export const MountedFileSchema: GenMessage<MountedFile> = /*@__PURE__*/
   messageDesc(file_manyhands_sandbox_v1_sandbox, 1);
 
 /**
+ * A memory store that the hand finds under a folder, from session-store.
+ *
+ * @generated from message manyhands.sandbox.v1.MountedMemory
+ */
+export type MountedMemory = Message<"manyhands.sandbox.v1.MountedMemory"> & {
+  /**
+   * The store, `memstore_…`; it must be among the session's resources.
+   *
+   * @generated from field: string store_id = 1;
+   */
+  storeId: string;
+
+  /**
+   * A folder directly below `/mnt/memory`.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message manyhands.sandbox.v1.MountedMemory.
+ * Use `create(MountedMemorySchema)` to create a new message.
+ */
+export const MountedMemorySchema: GenMessage<MountedMemory> = /*@__PURE__*/
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 2);
+
+/**
  * What the hand may reach. The only way out is the vault-proxy's egress listener, which enforces it.
  *
  * @generated from message manyhands.sandbox.v1.Network
@@ -176,7 +211,7 @@ export type Network = Message<"manyhands.sandbox.v1.Network"> & {
  * Use `create(NetworkSchema)` to create a new message.
  */
 export const NetworkSchema: GenMessage<Network> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 2);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 3);
 
 /**
  * Packages by manager, each with that manager's own version syntax.
@@ -232,7 +267,7 @@ export type Packages = Message<"manyhands.sandbox.v1.Packages"> & {
  * Use `create(PackagesSchema)` to create a new message.
  */
 export const PackagesSchema: GenMessage<Packages> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 3);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 4);
 
 /**
  * Resource limits of a hand; 0 means the manager's default.
@@ -274,7 +309,7 @@ export type Limits = Message<"manyhands.sandbox.v1.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 4);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 5);
 
 /**
  * A repository that the hand may reach.
@@ -316,7 +351,7 @@ export type Repository = Message<"manyhands.sandbox.v1.Repository"> & {
  * Use `create(RepositorySchema)` to create a new message.
  */
 export const RepositorySchema: GenMessage<Repository> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 5);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 6);
 
 /**
  * A file written into the hand.
@@ -351,7 +386,7 @@ export type File = Message<"manyhands.sandbox.v1.File"> & {
  * Use `create(FileSchema)` to create a new message.
  */
 export const FileSchema: GenMessage<File> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 6);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 7);
 
 /**
  * Anything that answers `execute(name, input) → string`.
@@ -449,7 +484,7 @@ export type Hand = Message<"manyhands.sandbox.v1.Hand"> & {
  * Use `create(HandSchema)` to create a new message.
  */
 export const HandSchema: GenMessage<Hand> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 7);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 8);
 
 /**
  * A part of a recipe that could not be had.
@@ -484,7 +519,7 @@ export type RecipeProblem = Message<"manyhands.sandbox.v1.RecipeProblem"> & {
  * Use `create(RecipeProblemSchema)` to create a new message.
  */
 export const RecipeProblemSchema: GenMessage<RecipeProblem> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 8);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 9);
 
 /**
  * A picture as part of a result.
@@ -512,7 +547,7 @@ export type ResultImage = Message<"manyhands.sandbox.v1.ResultImage"> & {
  * Use `create(ResultImageSchema)` to create a new message.
  */
 export const ResultImageSchema: GenMessage<ResultImage> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 9);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 10);
 
 /**
  * What an operation came to.
@@ -603,7 +638,7 @@ export type OperationResult = Message<"manyhands.sandbox.v1.OperationResult"> & 
  * Use `create(OperationResultSchema)` to create a new message.
  */
 export const OperationResultSchema: GenMessage<OperationResult> = /*@__PURE__*/
-  messageDesc(file_manyhands_sandbox_v1_sandbox, 10);
+  messageDesc(file_manyhands_sandbox_v1_sandbox, 11);
 
 /**
  * Where a hand stands.
