@@ -1,22 +1,27 @@
 import { randomInt } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { chown, readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { AppError, type Clock, type Logger, newId, toAppError } from "@manyhands/kit";
 import { createAgentHand } from "../../agent/agent-hand.ts";
+import { RepositoryError } from "../../recipe/read-refs.ts";
+import { checkoutPlan } from "../docker/container-spec.ts";
 import { writeGitConfig } from "../docker/git-config.ts";
 import type { Driver, FoundHand, Hand, HandPlan, TunnelDialer } from "../driver.ts";
 import { handLost } from "../hand-lost.ts";
-import { bwrapArguments } from "./bwrap-arguments.ts";
+import { type Bind, bwrapArguments } from "./bwrap-arguments.ts";
 import { type Controller, makeCgroups, removeCgroups } from "./cgroups.ts";
 import { type HandNote, makeHandFolder, openFolders, readNote, removeHandFolder } from "./hand-folder.ts";
 import { connectKeeper, endKeeper, keeperPid, lastWords, startKeeper } from "./keeper-process.ts";
+import { createLaidOutRepositories } from "./laid-out-repositories.ts";
 import { inspectMachine } from "./machine.ts";
 import { checkPolicy } from "./policy.ts";
 
 /** Above all numbers that distributions and systemd hand out to users and containers, below the 31st bit. */
 const FIRST_BASE = 1_879_048_192;
 const BASES = 100_000_000;
+/** One that makes a checkout is older than this only when its manager is gone: it is told as a hand that nobody wants. */
+const HELPER_MS = 15 * 60_000;
 const MIB = 1024 * 1024;
 const TRIAL = { memoryBytes: 64 * MIB, cpuMillis: 1000, workspaceBytes: MIB, pids: 32 };
 
@@ -31,6 +36,12 @@ export type BubblewrapDriverOptions = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly dial?: TunnelDialer;
+};
+
+type Extras = {
+  readonly binds: readonly Bind[];
+  readonly checkouts?: readonly string[];
+  readonly isHelper?: boolean;
 };
 
 /** What no bubblewrap hand keeps apart. */
@@ -88,7 +99,7 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
     await removeHandFolder(folder);
   };
 
-  const make = async (plan: HandPlan): Promise<Hand> => {
+  const make = async (plan: HandPlan, { binds, checkouts = [], isHelper = false }: Extras): Promise<Hand> => {
     const folder = folders.of(plan.handId);
     const earlier = await readNote(folder);
     if (earlier && (await keeperPid(folder)) !== undefined) {
@@ -105,8 +116,11 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
       createdAtMs: clock.nowMs(),
       base,
       cgroups: groups.folders,
+      checkouts,
+      isHelper,
     };
     await makeHandFolder(folder, note);
+    if (base > 0) for (const { from, isWritable } of binds) if (isWritable) await chown(from, base + 1, base + 1);
     const bwrap = bwrapArguments({
       plan,
       machine,
@@ -114,6 +128,7 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
       etcFolder: folders.etc,
       ownNumbers,
       memoryGroup: groups.memory,
+      binds,
       processBytes: missing.includes("memory") ? plan.limits.memoryBytes : undefined,
     });
     const enter = groups.folders.flatMap((group) => ["--cgroup", join(group, "cgroup.procs")]);
@@ -125,21 +140,42 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
     return hand;
   };
 
+  /** What cannot be made leaves nothing. */
+  const orNothing = async <T>(handId: string, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      await destroy(handId).catch((e: unknown) =>
+        logger.warn({ err: e, hand: handId }, "a failed hand is left behind"),
+      );
+      if (error instanceof AppError || error instanceof RepositoryError) throw error;
+      const text = error instanceof Error ? error.message : String(error);
+      throw AppError.unavailable("HAND_UNUSABLE", `bubblewrap: ${text}`, error);
+    }
+  };
+
+  const repositories = createLaidOutRepositories({
+    root: folders.checkouts,
+    clock,
+    logger,
+    async withHand(bind, sessionId, work) {
+      const plan = { ...checkoutPlan(newId("hand")), sessionId };
+      await orNothing(plan.handId, async () => work(await make(plan, { binds: [bind], isHelper: true })));
+      await destroy(plan.handId);
+    },
+    inUse: async () => new Set((await folders.list()).flatMap((note) => note.checkouts ?? [])),
+  });
+
   const provision = async (plan: HandPlan): Promise<Hand> => {
     if (plan.image) {
       const description = "the bubblewrap driver has no images, it shows the programs of its machine; leave it empty";
       throw AppError.invalid([{ field: "recipe.image", description }]);
     }
-    try {
-      return await make(plan);
-    } catch (error) {
-      await destroy(plan.handId).catch((e: unknown) =>
-        logger.warn({ err: e, hand: plan.handId }, "a failed hand is left behind"),
-      );
-      if (error instanceof AppError) throw error;
-      const text = error instanceof Error ? error.message : String(error);
-      throw AppError.unavailable("HAND_UNUSABLE", `bubblewrap: ${text}`, error);
-    }
+    const { ready, problems } = await repositories.prepare(plan);
+    return orNothing(plan.handId, async () => {
+      const hand = await make(plan, { binds: ready.map(({ bind }) => bind), checkouts: ready.map(({ key }) => key) });
+      return { ...hand, problems: [...problems, ...(await repositories.layOut(hand, ready))] };
+    });
   };
 
   await tryOne(provision, destroy, ownNumbers);
@@ -152,6 +188,7 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
     name: "bubblewrap",
     notIsolated,
     survivesManager: true,
+    mounts: true,
     place: `bubblewrap:${hostname()}:${await bootId()}:${platform}`,
     provision,
     async adopt(handId, attachEpoch) {
@@ -160,7 +197,8 @@ export async function createBubblewrapDriver(options: BubblewrapDriverOptions): 
     },
     destroy,
     async list() {
-      const notes = await folders.list();
+      const isBusy = (note: HandNote) => note.isHelper && clock.nowMs() - note.createdAtMs < HELPER_MS;
+      const notes = (await folders.list()).filter((note) => !isBusy(note));
       return Promise.all(
         notes.map(async ({ handId, sessionId, createdAtMs }): Promise<FoundHand> => {
           const running = (await keeperPid(folders.of(handId))) !== undefined;

@@ -20,9 +20,14 @@ export type BwrapPlan = {
   /** True: the hand has two numbers of its own, and the agent another one than the tools. */
   readonly ownNumbers: boolean;
   readonly memoryGroup: { readonly folder: string; readonly inside: string } | undefined;
+  /** Folders of the machine that it is shown besides, read-only unless it is made to fill one. */
+  readonly binds?: readonly Bind[];
   /** Bound of each process's memory, where no group bounds the hand's. */
   readonly processBytes: number | undefined;
 };
+
+/** A folder of the machine and where in the hand it lies. */
+export type Bind = { readonly from: string; readonly to: string; readonly isWritable?: boolean };
 
 /** The tool user's number inside, as in containers. */
 export const TOOL_UID = 65_532;
@@ -47,6 +52,7 @@ const FOLDERS = [
   "/sys/fs/cgroup",
   "/.manyhands",
   "/.manyhands/bin",
+  "/.manyhands/checkouts",
   "/mnt",
   "/mnt/session",
 ];
@@ -82,6 +88,7 @@ export function bwrapArguments(hand: BwrapPlan): string[] {
     ...tmpfs("/mnt/memory", SIZES.memory, "0755"),
     ...tmpfs("/tmp", SIZES.tmp, "1777"),
     ...tmpfs("/.manyhands/run", SIZES.run, "0755"),
+    ...(hand.binds ?? []).flatMap(({ from, to, isWritable }) => [isWritable ? "--bind" : "--ro-bind", from, to]),
     ...["--ro-bind", agent, AGENT, "--remount-ro", "/", "--chdir", "/", "--"],
     ...agentArguments(hand),
   ];

@@ -3,15 +3,17 @@
  *
  *   <root>/bin/       the agent, readable by all: hands run under numbers of their own
  *   <root>/etc/       the few files of /etc that are the same in every hand
+ *   <root>/checkouts/<secret of the platform>/<key>/{tree, objects}; the secret stands in <root>/hands/<platform>.checkouts
  *   <root>/hands/<platform>/<hand>/{hand.json, keeper, socket, journal/, log}
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { chmod, chown, copyFile, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 
 /** A unix socket's path must fit in `sun_path`. */
 const MAX_SOCKET_PATH = 107;
 const PLATFORM_DIGITS = 16;
+const SECRET_BYTES = 16;
 const PASSWD = "root:x:0:0:root:/:/usr/sbin/nologin\nhand:x:65532:65532:hand:/home/hand:/bin/sh\n";
 const ETC = {
   passwd: PASSWD,
@@ -28,12 +30,18 @@ export type HandNote = {
   /** First of the two user numbers it has on the machine; 0: it runs under the manager's own. */
   readonly base: number;
   readonly cgroups: readonly string[];
+  /** Prepared checkouts that it stands on. Absent in notes of earlier versions. */
+  readonly checkouts?: readonly string[];
+  /** True for one that makes a checkout: it is of no session, and ends with that. */
+  readonly isHelper?: boolean;
 };
 
 /** Where hands of one platform live. */
 export type HandFolders = {
   readonly agent: string;
   readonly etc: string;
+  /** Prepared checkouts: hands under other numbers reach one by its name, nobody else knows the folder's. */
+  readonly checkouts: string;
   of(handId: string): string;
   list(): Promise<readonly HandNote[]>;
 };
@@ -65,12 +73,23 @@ export async function openFolders(root: string, platform: string, agentPath: str
   return {
     agent,
     etc,
+    checkouts: await secretFolder(root, `${hands}.checkouts`),
     of: (handId) => join(hands, handId),
     async list() {
       const notes = (await readdir(hands)).map((handId) => readNote(join(hands, handId)));
       return (await Promise.all(notes)).filter((note) => note !== undefined);
     },
   };
+}
+
+/** A folder in `root`, which only its owner can list, whose name stands in `file`, which only its owner can read. */
+async function secretFolder(root: string, file: string): Promise<string> {
+  await writeFile(file, randomBytes(SECRET_BYTES).toString("hex"), { flag: "wx", mode: 0o600 }).catch(() => undefined);
+  const name = (await readFile(file, "utf8")).trim();
+  if (name.length !== 2 * SECRET_BYTES) throw new Error(`${file} is damaged: remove it`);
+  const folder = join(root, "checkouts", name);
+  for (const path of [join(root, "checkouts"), folder]) await mkdir(path, { recursive: true, mode: 0o711 });
+  return folder;
 }
 
 /** A platform's name may be as long as it likes; a socket's path may not. */

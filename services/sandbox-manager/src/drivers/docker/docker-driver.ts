@@ -1,5 +1,5 @@
 import { Socket } from "node:net";
-import { AppError, type Logger } from "@manyhands/kit";
+import { AppError, type Logger, systemClock } from "@manyhands/kit";
 import Docker from "dockerode";
 import { createAgentHand } from "../../agent/agent-hand.ts";
 import type { Driver, FoundHand, Hand, HandPlan, TunnelDialer } from "../driver.ts";
@@ -19,6 +19,8 @@ import { chooseRuntime } from "./runtime.ts";
 const MS_PER_SECOND = 1000;
 /** How long the agent of a container that is being started may take to answer. */
 const START_MS = 60_000;
+/** How long the engine's word about a start is waited for when the stream ended before it. */
+const SETTLE_MS = 5000;
 /** How many containers a hand is tried in when the engine does not start the one it made. */
 const MAX_CONTAINERS = 2;
 
@@ -92,7 +94,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       return await (begun ? Promise.race([hand, begun.then(() => hand)]) : hand);
     } catch (error) {
       stream.destroy();
-      await begun; // the engine ends the stream of a container that it did not start: that is the reason to tell
+      // The engine ends the stream of a container that it did not start: that is the reason to tell.
+      await Promise.race([begun, systemClock.sleep(SETTLE_MS)]);
       throw error;
     }
   };

@@ -4,13 +4,13 @@
  * git host like any hand, through the tunnel: no repository content is ever run, parsed or stored by the manager, and
  * the token is added by the vault-proxy, outside.
  */
-import { createHash } from "node:crypto";
 import { buffer } from "node:stream/consumers";
-import { AppError, type Logger, systemClock } from "@manyhands/kit";
+import { type Logger, systemClock } from "@manyhands/kit";
 import type Docker from "dockerode";
 import tar from "tar-stream";
 import { RepositoryError } from "../../recipe/read-refs.ts";
-import type { Hand, OperationAction } from "../driver.ts";
+import { type Checkout, checkoutKey, cloneInto, perform } from "../clone-checkout.ts";
+import type { Hand } from "../driver.ts";
 import { LABEL, TOOL_UID } from "./container-spec.ts";
 import { statusOf, withNewContainer } from "./engine.ts";
 
@@ -20,15 +20,11 @@ const MAX_CHECKOUT_KIB = 4 * 1024 * 1024;
 /** Beyond these the ones made first go, unless a hand uses them: the engine refuses to remove those. */
 const MAX_CHECKOUTS = 64;
 const MAX_CONTAINERS = 3;
-const KEY_DIGITS = 24;
 const FOLDER_MODE = 0o755;
 /** Where a checkout's volume lies while it is made, and how it is laid out. */
 export const CHECKOUT_MOUNT = "/mnt/checkout";
 const TREE = `${CHECKOUT_MOUNT}/tree`;
 const MARK = "mark/ready";
-
-/** One commit of one repository; `checkout` is the branch to stand on, empty for none. */
-export type Checkout = { readonly url: string; readonly checkout: string; readonly commit: string };
 
 /** A prepared checkout: its volume, and the folder on the engine's disk that overlays lie on. */
 export type Prepared = { readonly volume: string; readonly lower: string };
@@ -51,8 +47,7 @@ export function createPreparedCheckouts(worker: CheckoutWorker) {
   return {
     /** The checkout, made now if it is not there; `sessionId` is who asks, and must have the right to read it. */
     prepare(checkout: Checkout, sessionId: string): Promise<Prepared> {
-      const key = createHash("sha256").update(JSON.stringify([checkout.url, checkout.checkout, checkout.commit]));
-      const volume = `manyhands-checkout-${key.digest("hex").slice(0, KEY_DIGITS)}`;
+      const volume = `manyhands-checkout-${checkoutKey(checkout)}`;
       const mine = known.get(volume) ?? prepare(worker, volume, checkout, sessionId);
       known.set(volume, mine);
       mine.catch(() => known.delete(volume));
@@ -113,72 +108,16 @@ async function make(worker: CheckoutWorker, { name, volume, checkout, sessionId 
   }
 }
 
-async function clone(hand: Hand, { url, checkout, commit }: Checkout): Promise<void> {
-  const branch = checkout.replace(/^refs\/heads\//, "");
-  const { exitCode, output } = await perform(hand, "clone", {
-    kind: "exec",
-    argv: ["/bin/sh", "-c", CLONE_SCRIPT, "clone", url, branch, commit, String(MAX_CHECKOUT_KIB)],
-  });
-  if (exitCode !== 0) {
-    const type = exitCode === CHECKOUT_FAILED ? "repository_checkout_error" : "repository_clone_error";
-    throw new RepositoryError(type, wordsOf(output) || `git ended with exit code ${exitCode}`);
-  }
-  const mark = await perform(hand, "mark", {
+async function clone(hand: Hand, checkout: Checkout): Promise<void> {
+  await cloneInto(hand, checkout, TREE, MAX_CHECKOUT_KIB);
+  const mark = await perform(hand, "prepare-mark", {
     kind: "write",
     path: `${CHECKOUT_MOUNT}/${MARK}`,
-    content: Buffer.from(commit),
+    content: Buffer.from(checkout.commit),
     mode: 0o644,
   });
   if (mark.exitCode !== 0)
     throw new RepositoryError("repository_clone_error", "the checkout could not be marked ready");
-}
-
-const CHECKOUT_FAILED = 70;
-/**
- * Nothing of the repository is run: no hooks, no submodules, no filters (there is no configuration that names any).
- * The size is watched, because the engine's disk is everybody's. Files may get another inode number in an overlay:
- * git shall not read them all again for that.
- */
-const CLONE_SCRIPT = `
-url=$1 branch=$2 commit=$3 limit=$4 tree=${TREE}
-rm -rf $tree/* $tree/.[!.]* 2>/dev/null
-git clone --quiet --template= --no-recurse-submodules --no-checkout -- "$url" $tree 2>&1 &
-clone=$!
-while kill -0 $clone 2>/dev/null; do
-  used=$(du -sk $tree 2>/dev/null | cut -f1)
-  [ "\${used:-0}" -gt "$limit" ] && kill $clone && echo "it is larger than $limit KiB" && exit 75
-  sleep 0.2
-done
-wait $clone || exit 74
-cd $tree || exit 74
-git config core.checkStat minimal
-git config core.trustctime false
-if [ -n "$branch" ]; then
-  git -c core.hooksPath=/dev/null checkout --quiet -B "$branch" "$commit" 2>&1 || exit ${CHECKOUT_FAILED}
-  git branch --quiet --set-upstream-to "origin/$branch" "$branch" 2>/dev/null
-else
-  git -c core.hooksPath=/dev/null checkout --quiet --detach "$commit" 2>&1 || exit ${CHECKOUT_FAILED}
-fi
-git status --porcelain >/dev/null
-exit 0
-`;
-
-async function perform(hand: Hand, id: string, action: OperationAction): Promise<{ exitCode: number; output: Buffer }> {
-  const inputHash = createHash("sha256").update(id).digest();
-  const { parts } = await hand.start({ id: `prepare-${id}`, inputHash, timeoutMs: CLONE_MS, action });
-  const chunks: Uint8Array[] = [];
-  for await (const part of parts) {
-    if (part.type === "output") chunks.push(part.bytes);
-    else return { exitCode: part.state.exitCode ?? -1, output: Buffer.concat(chunks) };
-  }
-  throw AppError.internal(new Error("an operation's parts ended without an exit"));
-}
-
-const MAX_WORDS = 500;
-
-/** The last of what git said. It comes from outside: shown as words, cut short. */
-function wordsOf(output: Buffer): string {
-  return output.toString("utf8").trim().slice(-MAX_WORDS);
 }
 
 async function isReady(worker: CheckoutWorker, volume: string): Promise<boolean> {
