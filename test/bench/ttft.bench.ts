@@ -1,9 +1,10 @@
 /**
  * Platform-added time to first token: from the moment the bytes of a POST …/events are given to the socket to the arrival
  * of the whole model request at the model server, through every real hop (gateway, session-store, NATS, harness,
- * vault-proxy). The connection to the gateway is open already; the client's library is outside the figure. `warm`: the brain has just driven this session. `cold`: a brain that has never seen the
- * session, with 100 events of history. The floor is one acknowledged raw JetStream publish on the same server with the
- * same durability, interleaved with the measurements.
+ * vault-proxy). The connection to the gateway is open already; the client's library is outside the figure. `warm`: the
+ * brain has just driven this session. `cold`: a brain that has never seen the session, with 100 events of history. The
+ * floor is one acknowledged raw JetStream publish on the same server with the same durability, interleaved with the
+ * measurements. The `reduction` rows compare the time until a client has the first token with that of the coupled design.
  */
 import { Agent, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
@@ -13,14 +14,20 @@ import type { NewEvent } from "@manyhands/core";
 import { createRpcClient } from "@manyhands/kit";
 import { type BenchReport, type Platform, startPlatform } from "@manyhands/local";
 import { EmitEventsRequestSchema, encodeEvent, SessionService } from "@manyhands/protocol";
+import { prepareCoupledStart } from "./support/coupled-start.ts";
 import { connectFloor, type Floor } from "./support/floor.ts";
 import { type ModelThread, sharedNowMs, startModelThread } from "./support/model-thread.ts";
+import type { Row } from "./support/rows.ts";
 import { median, percentile } from "./support/statistics.ts";
 
 const perRound = 20;
 const historyEvents = 100;
 const arrivalMs = 10_000;
 const pollMs = 5;
+const modelLatenciesMs = [50, 300, 1000];
+const coupledPerRound = 3;
+/** Published reductions of the time to the first token, in percent. */
+const published = { p50: 60, p95: 90 };
 
 interface Rig {
   platform: Platform;
@@ -50,7 +57,7 @@ export default async function ttft({ rounds }: { rounds: number }): Promise<Benc
       await measureWarm(rig, results.warm, results.floor);
       await measureCold(rig, results.cold, results.floor);
     }
-    return report(rounds, results);
+    return { bench: "ttft", rounds, rows: [...addedRows(results), ...(await reductionRows(rig, rounds))] };
   } finally {
     await floor.close();
     await platform.stop();
@@ -178,7 +185,7 @@ function turnEvents(id: string, shown: number): NewEvent[] {
   ];
 }
 
-function report(rounds: number, results: { warm: number[]; cold: number[]; floor: number[] }): BenchReport {
+function addedRows(results: { warm: number[]; cold: number[]; floor: number[] }): Row[] {
   const floor = median(results.floor);
   const row = (name: string, values: number[]) => ({
     name,
@@ -188,5 +195,58 @@ function report(rounds: number, results: { warm: number[]; cold: number[]; floor
     ratio: median(values) / floor,
     note: `p95 ${percentile(values, 0.95).toFixed(2)} ms, ${values.length} turns; floor: raw JetStream publish, sync always`,
   });
-  return { bench: "ttft", rounds, rows: [row("added_warm", results.warm), row("added_cold", results.cold)] };
+  return [row("added_warm", results.warm), row("added_cold", results.cold)];
+}
+
+/** Empty where there is no engine to start containers with. */
+async function reductionRows(rig: Rig, rounds: number): Promise<Row[]> {
+  const start = await prepareCoupledStart();
+  if (start === undefined) return [];
+  try {
+    const rows: Row[] = [];
+    await start.once(); // the first one reads the image
+    for (const latencyMs of modelLatenciesMs) {
+      const [ours, coupled]: [number[], number[]] = [[], []];
+      rig.model.think(latencyMs);
+      const sessionId = await newSession(rig);
+      await firstToken(rig, sessionId);
+      for (let i = 0; i < rounds * coupledPerRound; i++) {
+        ours.push(await firstToken(rig, sessionId));
+        coupled.push((await start.once()) + (await firstToken(rig, sessionId)));
+      }
+      rows.push(reduction("p50", 0.5, latencyMs, ours, coupled), reduction("p95", 0.95, latencyMs, ours, coupled));
+    }
+    return rows;
+  } finally {
+    await start.stop();
+  }
+}
+
+function reduction(name: "p50" | "p95", share: number, latencyMs: number, ours: number[], coupled: number[]): Row {
+  const [mine, theirs] = [percentile(ours, share), percentile(coupled, share)];
+  const percent = 100 * (1 - mine / theirs);
+  return {
+    name: `reduction_${name}_${latencyMs}ms`,
+    unit: "%",
+    ours: percent,
+    floor: published[name],
+    ratio: percent / published[name],
+    note: `first token after ${mine.toFixed(1)} ms, coupled ${theirs.toFixed(1)} ms, ${ours.length} turns each; floor: the published reduction`,
+  };
+}
+
+/** Milliseconds from giving the POST's bytes to the socket to the first token at a client that follows the session. */
+async function firstToken(rig: Rig, sessionId: string): Promise<number> {
+  const stream = await rig.client.beta.sessions.events.stream(sessionId, { event_deltas: ["agent.message"] });
+  const { sentMs, answered } = post(rig, sessionId);
+  try {
+    for await (const event of stream) {
+      if (/^(event_start|event_delta|agent\.)/.test(event.type)) return sharedNowMs() - sentMs;
+    }
+    throw new Error(`the stream of ${sessionId} ended before the first token`);
+  } finally {
+    stream.controller.abort();
+    await answered;
+    await idle(rig, sessionId);
+  }
 }

@@ -94,7 +94,13 @@ describe("a fork", () => {
         const { events } = runPurely(script, defaultLimits);
         const history = events.slice(0, 1 + (at % events.length));
         const { events: after, last } = drive(history);
-        expect(["callModel", "provision", "rest", "wait"]).toContain(last.type);
+        expect(["callModel", "provision", "operate", "rest", "wait"]).toContain(last.type);
+        if (last.type === "operate") {
+          const own = last.start.every(
+            ({ progress }) => progress.at === "dispatched" && progress.epoch === after.at(-1)?.epoch,
+          );
+          expect({ own, follow: last.follow }).toEqual({ own: true, follow: [] }); // calls it sent itself, without a hand
+        }
         const state = fold(after);
         if (last.type === "rest") expect(state).toMatchObject({ phase: "acting", status: "idle" }); // waits for its client
         if (last.type === "wait") expect(last.untilMs).toBeGreaterThan(0);

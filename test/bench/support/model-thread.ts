@@ -2,6 +2,7 @@
  * The demo model in a thread of its own, so that what a bench's client does with answers does not delay what the bench
  * takes for the arrival of a model request.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { createDemoModel, type DemoModel } from "@manyhands/demo-model";
 
@@ -10,6 +11,8 @@ export interface ModelThread {
   readonly url: string;
   /** The clock of arrivals: `process.hrtime` in milliseconds, the same in every thread. */
   next(waitMs: number): Promise<number>;
+  /** How long it thinks before the first byte of an answer; 0 at first. */
+  think(delayMs: number): void;
   close(): Promise<void>;
 }
 
@@ -43,6 +46,7 @@ export async function startModelThread(): Promise<ModelThread> {
           resolve(atMs);
         };
       }),
+    think: (delayMs) => worker.postMessage(delayMs),
     async close() {
       await worker.terminate();
     },
@@ -50,9 +54,13 @@ export async function startModelThread(): Promise<ModelThread> {
 }
 
 async function serve(port: NonNullable<typeof parentPort>): Promise<DemoModel> {
+  let thinkMs = 0;
+  port.on("message", (delayMs: number) => {
+    thinkMs = delayMs;
+  });
   const onRequest = () => {
     port.postMessage({ atMs: sharedNowMs() } satisfies Told);
-    return undefined;
+    return thinkMs === 0 ? undefined : delay(thinkMs, undefined);
   };
   const model = await createDemoModel({ listen: "127.0.0.1:0", onRequest });
   port.postMessage({ url: model.url } satisfies Told);
