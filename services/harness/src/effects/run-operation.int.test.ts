@@ -105,6 +105,21 @@ it.each([
   expect(calls).toEqual(["execute", "attach", "attach"]);
 });
 
+it("sends again, under the same id, while the sandbox service is without its bus", async () => {
+  const away = AppError.unavailable("BUS_UNAVAILABLE", "NATS is away; nothing was sent");
+  answers.execute = [away, away, { outcome: Outcome.COMPLETED, content: "done" }];
+  expect(result(await run("start"))).toMatchObject({ outcome: "COMPLETED", content: [{ text: "done" }] });
+  expect(calls).toEqual(["execute", "execute", "execute"]);
+});
+
+it("takes a refusal for no proof once the bus was away: the call before it may have been accepted", async () => {
+  const away = AppError.unavailable("BUS_UNAVAILABLE", "NATS closed the connection");
+  const lost = new AppError("fenced", { reason: "HAND_LOST", message: "the container died" });
+  answers = { execute: [away, lost], attach: [{ outcome: Outcome.UNKNOWN }] };
+  expect(result(await run("start"))).toMatchObject({ outcome: "UNKNOWN", is_error: true });
+  expect(calls).toEqual(["execute", "execute", "attach"]);
+});
+
 it("asks to send again only on proof that nothing started, and only so often", async () => {
   answers.attach = [{ outcome: Outcome.NOT_STARTED }, { outcome: Outcome.NOT_STARTED }];
   expect(result(await run("follow"))).toBe("sendAgain");

@@ -1,7 +1,8 @@
 /**
  * One operation, from its intent to its result, whatever dies on the way (invariant H4).
  *
- * Start: Execute once. Refused before acceptance → not run. Anything else that is not a result → follow.
+ * Start: Execute, again only while the sandbox service says that it is without its bus: the same id attaches to what was
+ * accepted. Refused at first, before acceptance → not run. Anything else that is not a result → follow.
  * Follow: Attach until there is a result, the proof that nothing started (`sendAgain`), or nobody has answered for
  * `followMs`: then the outcome is unknown, and the model is told so.
  */
@@ -24,6 +25,8 @@ export type { Operation, OperationEnd } from "./operation-end.ts";
 
 const graceMs = 30_000;
 const followMs = 60_000;
+/** As long as a server of the bus may take to come back. */
+const busAwayMs = 20_000;
 const cancelMs = 800;
 const cancelCallMs = 700;
 const attachDeadlineMs = 3_600_000;
@@ -100,7 +103,7 @@ async function runShown(ports: OperationPorts, operation: Shown): Promise<Operat
 
 async function drive(ports: OperationPorts, operation: Shown, signal: AbortSignal): Promise<OperationEnd> {
   if (operation.mode === "start") {
-    const first = await execute(ports, operation, signal);
+    const first = await send(ports, operation, signal);
     if (first !== "follow") return first;
   }
   const { clock } = ports;
@@ -123,12 +126,25 @@ async function drive(ports: OperationPorts, operation: Shown, signal: AbortSigna
   );
 }
 
-/** Sends it. `follow` when it may have been accepted and the answer was lost. */
+/** Sends it until the sandbox service has its bus. `follow` when it may have been accepted and the answer was lost. */
+async function send(ports: OperationPorts, operation: Shown, signal: AbortSignal): Promise<OperationEnd | "follow"> {
+  const { clock } = ports;
+  const untilMs = clock.nowMs() + busAwayMs;
+  let end = await execute(ports, operation, signal, true);
+  for (let failures = 1; end === "busAway" && clock.nowMs() < untilMs; failures += 1) {
+    await clock.sleep(backoffMs(failures, { initialMs: 50, maxMs: 1_000 }), signal);
+    end = await execute(ports, operation, signal, false);
+  }
+  return end === "busAway" ? "follow" : end;
+}
+
+/** Sends it once. Only the refusal of the first time proves that nothing was accepted. */
 async function execute(
   { sandboxes, pass }: OperationPorts,
   operation: Shown,
   signal: AbortSignal,
-): Promise<OperationEnd | "follow"> {
+  isFirst: boolean,
+): Promise<OperationEnd | "follow" | "busAway"> {
   const { call, timeoutMs } = operation;
   const request = {
     sessionId: operation.sessionId ?? "",
@@ -144,13 +160,15 @@ async function execute(
     return (result && settle(operation, result)) ?? "follow";
   } catch (thrown) {
     signal.throwIfAborted();
-    return refusal(operation, toAppError(thrown)) ?? "follow";
+    const error = toAppError(thrown);
+    if (isFence(error)) throw error;
+    if (error.reason === "BUS_UNAVAILABLE") return "busAway";
+    return (isFirst ? refusal(operation, error) : undefined) ?? "follow";
   }
 }
 
 /** The end of an operation that was refused before acceptance; undefined when that is not proved. */
 function refusal(operation: Operation, error: AppError): OperationEnd | undefined {
-  if (isFence(error)) throw error;
   if (isHandGone(error)) return handGone(operation, error, "NOT_STARTED");
   if (
     error.kind === "invalid" ||
