@@ -55,7 +55,10 @@ async function whereIs(manager: Manager, handId: string, found: StoredHand): Pro
 /** One adoption at a time for each hand: the second caller finds what the first one got. */
 const adopting = new WeakMap<Manager, Map<string, Promise<HeldHand | undefined>>>();
 
+/** A second adoption would fence the first one's calls: who asked meanwhile gets what is held now. */
 async function adopt(manager: Manager, handId: string, found: StoredHand): Promise<Whereabouts> {
+  const already = manager.held.get(handId);
+  if (already) return { kind: "here", held: already };
   const running = adopting.get(manager) ?? new Map<string, Promise<HeldHand | undefined>>();
   adopting.set(manager, running);
   const mine = running.get(handId) ?? adoptHand(manager, found).finally(() => running.delete(handId));
