@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 const source = { resolve: { conditions: ["source"] }, ssr: { resolve: { conditions: ["source"] } } };
 
 /** End-to-end tests that wait more than they compute, each with a platform of its own: two files at a time. */
-const sideBySide = ["test/{conformance,egress,harness,simulation}/*.e2e.test.ts"];
+const sideBySide = ["test/{compose,conformance,e2e,egress,files,harness,simulation}/*.e2e.test.ts"];
 
 /** `unit` needs nothing; `int` needs nats-server and a Docker Engine; `e2e` and `e2e-alone` start the whole platform. */
 export default defineConfig({
@@ -26,6 +26,7 @@ export default defineConfig({
           include: ["packages/*/src/**/*.int.test.ts", "services/*/src/**/*.int.test.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          maxWorkers: 2,
         },
       },
       {

@@ -8,7 +8,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createRpcClient, newId, type RpcClient, toAppError } from "@manyhands/kit";
 import { Audience, VaultService } from "@manyhands/protocol";
-import { eventually, startNatsServer, tempDir } from "@manyhands/testkit";
+import { eventually, nodeEnv, startNatsServer, tempDir } from "@manyhands/testkit";
 import { startMcpServer, type TestMcpServer } from "../../services/vault-proxy/src/testing/mcp-server.ts";
 import { startOauthServer, type TestOauthServer } from "../../services/vault-proxy/src/testing/oauth-server.ts";
 import { between, type RigOptions, type RigReport, type RigRow, report, seededRandom } from "./support/rig.ts";
@@ -214,7 +214,7 @@ async function openBed(leeway: boolean): Promise<{ bed: Bed; close: () => Promis
     MH_MCP_PRIVATE_RANGES: "127.0.0.0/8",
     MH_RECEIPT_LEASE_MS: "800",
     MH_REFRESH_LEASE_MS: "1500",
-    PATH: process.env.PATH ?? "",
+    ...nodeEnv(),
   };
   // The one that dies seals with the first key, the witness with the second: a rotation always has something to do.
   const [one = "", two = ""] = keys;

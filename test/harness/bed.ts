@@ -9,7 +9,7 @@ import type { JsonObject, NewEvent, SessionEvent } from "@manyhands/core";
 import { createDemoModel, type DemoModel, type DemoModelOptions } from "@manyhands/demo-model";
 import { createRpcClient, newId, type RpcClient } from "@manyhands/kit";
 import { decodeEvent, encodeEvent, GetEventsRequestSchema, SessionService, VaultService } from "@manyhands/protocol";
-import { eventually, freePort, type NatsServer, startNatsServer, tempDir } from "@manyhands/testkit";
+import { eventually, freePort, type NatsServer, nodeEnv, startNatsServer, tempDir } from "@manyhands/testkit";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const workspaceId = "wrkspc_test";
@@ -146,7 +146,7 @@ async function startProcess(folder: string, service: string, env: Record<string,
   const name = newId(service);
   const readyFile = path.join(folder, `${name}.ready.json`);
   const child = spawn(process.execPath, ["--conditions=source", path.join(root, "services", service, "src/main.ts")], {
-    env: { PATH: process.env.PATH, MH_READY_FILE: readyFile, MH_INSTANCE_ID: name, MH_DRAIN_MS: "4000", ...env },
+    env: { ...nodeEnv(), MH_READY_FILE: readyFile, MH_INSTANCE_ID: name, MH_DRAIN_MS: "4000", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";

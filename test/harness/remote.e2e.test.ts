@@ -6,7 +6,7 @@ import path from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
 import { createGateway, hashApiKey, readConfig } from "@manyhands/gateway";
 import { silentLogger } from "@manyhands/kit";
-import { eventually, tempDir } from "@manyhands/testkit";
+import { eventually, nodeEnv, tempDir } from "@manyhands/testkit";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { type Bed, isIdle, lastWords, log, logUntil, ofType, startBed } from "./bed.ts";
 
@@ -87,7 +87,7 @@ function startWorker(maxIdleMs = 1000): ChildProcess {
     process.execPath,
     [script, baseURL, environmentId, keys.workers, folder.path, String(maxIdleMs)],
     {
-      env: { PATH: process.env.PATH },
+      env: nodeEnv(),
       stdio: "ignore",
       detached: true,
     },

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
 import path from "node:path";
-import { endWithUs, eventually, freePort } from "@manyhands/testkit";
+import { endWithUs, eventually, freePort, nodeEnv } from "@manyhands/testkit";
 import { root } from "../tidy/sources.ts";
 
 const readyMs = 60_000;
@@ -102,8 +102,7 @@ export class ServiceProcess {
     const main = path.join(root, "services", service, "src/main.ts");
     const child = spawn(process.execPath, ["--conditions=source", main], {
       env: {
-        PATH: process.env.PATH,
-        NODE_COMPILE_CACHE: path.join(folder, "compiled"), // most of a start is spent on reading sources
+        ...nodeEnv(),
         MH_GRPC_LISTEN: this.address,
         MH_READY_FILE: readyFile,
         MH_INSTANCE_ID: this.instanceId,

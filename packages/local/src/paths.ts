@@ -7,6 +7,9 @@ export const rootDir: string = fileURLToPath(new URL("../../..", import.meta.url
 /** Tools fetched once per checkout and shared by every platform started from it. */
 export const toolsDir: string = join(rootDir, ".manyhands", "tools");
 
+/** Sources as Node compiled them last: a service starts in half the time. Node tells itself when one has changed. */
+export const compiledDir: string = join(toolsDir, "compiled");
+
 /** Where one platform keeps what it needs; nothing of it is outside `state` and `data`. */
 export interface Paths {
   readonly state: string;

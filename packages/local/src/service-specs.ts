@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { HandsChoice } from "./hands-choice.ts";
 import type { ProcessSpec } from "./managed-process.ts";
-import { type Paths, rootDir } from "./paths.ts";
+import { compiledDir, type Paths, rootDir } from "./paths.ts";
 
 /** The services in the order they stop: nothing loses a service it still needs to finish its work. */
 export const stopOrder = [
@@ -107,6 +107,7 @@ export function processWaves(plan: Plan): ProcessSpec[][] {
 export function serviceEnv(plan: Plan, service: ServiceName, index: number): Record<string, string> {
   return {
     ...pick(plan.machineEnv, EVERY),
+    NODE_COMPILE_CACHE: compiledDir,
     ...(service === "vault-proxy" ? networkEnv(plan.machineEnv) : {}),
     MH_INSTANCE_ID: `${service}-${index}`,
     MH_DRAIN_MS: String(DRAIN_MS),

@@ -3,11 +3,11 @@ import { rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { z } from "zod";
 import { toolEnv } from "./checks.ts";
-import { rootDir } from "./paths.ts";
+import { compiledDir, rootDir } from "./paths.ts";
 import { readJsonIfThere } from "./private-file.ts";
 import { addCounts, type Counts, noCounts } from "./test-counts.ts";
 
-const PROJECT_MS = 15 * 60_000;
+const PROJECT_MS = 25 * 60_000;
 const KILL_AFTER_MS = 10_000;
 
 const report = z.object({
@@ -42,7 +42,7 @@ export async function runVitest(
       ...["--project", `${project}*`, "--reporter=default", "--reporter=json", `--outputFile.json=${outputFile}`],
       ...filters,
     ],
-    { ...toolEnv(), ...extraEnv, ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }) },
+    { ...toolEnv(), NODE_COMPILE_CACHE: compiledDir, ...extraEnv, ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }) },
   );
   const counts = countTests(readJsonIfThere(outputFile), project);
   if (code === 0 || counts.failed > 0) return counts;

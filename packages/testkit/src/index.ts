@@ -12,5 +12,6 @@ export {
 export { findNatsServer } from "./nats-binary.ts";
 export { type NatsCluster, type NatsClusterOptions, type NatsNode, startNatsCluster } from "./nats-cluster.ts";
 export { type NatsServer, type NatsServerOptions, startNatsServer } from "./nats-server.ts";
+export { nodeEnv } from "./node-env.ts";
 export { type Decider, type Spec, spec } from "./spec.ts";
 export { type TempDir, tempDir } from "./temp-dir.ts";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { bubblewrapForTests } from "../bubblewrap.ts";
 import { allChecks, type Check } from "../checks.ts";
+import { ensureComposeImages } from "../compose-images.ts";
 import { type EngineForTests, engineForTests } from "../docker-install.ts";
 import { ensureHandAgent } from "../hand-agent.ts";
 import { ensureHandImage } from "../hand-image.ts";
@@ -58,13 +59,14 @@ async function run(options: TestOptions, mayInstall: boolean): Promise<number> {
     void Promise.resolve(engine?.stop()).finally(() => process.exit(130));
   });
   try {
-    // On a new machine the image takes a minute, in which the parts that need no hands run.
+    // On a new machine each image takes a minute, in which the parts that need none run.
     const hands = engine && handEnv(engine);
-    hands?.catch(() => undefined); // told by the part that waits for it
-    const counts = await runParts(options, async (part) => ({
-      NATS_SERVER_BIN: nats.path,
-      ...(needsHands(part) ? await hands : {}),
-    }));
+    const composed = engine && hands?.then(() => composeImages(options, engine));
+    for (const made of [hands, composed]) made?.catch(() => undefined); // told by the part that waits for it
+    const counts = await runParts(options, async (part) => {
+      if (part === "e2e") await composed;
+      return { NATS_SERVER_BIN: nats.path, ...(needsHands(part) ? await hands : {}) };
+    });
     process.stdout.write(summary(counts));
     return counts.failed === 0 ? 0 : 1;
   } finally {
@@ -91,6 +93,11 @@ async function handEnv({ engine }: EngineForTests): Promise<NodeJS.ProcessEnv> {
     MH_HAND_AGENT: agent,
     TESTCONTAINERS_RYUK_DISABLED: "true",
   };
+}
+
+/** What the tests of docker compose build on, when all of them were asked for. */
+async function composeImages({ only, filters }: TestOptions, { engine }: EngineForTests): Promise<void> {
+  if (only.includes("e2e") && filters.length === 0) await ensureComposeImages(engine.docker, progress);
 }
 
 async function runParts(options: TestOptions, envOf: (part: Part) => Promise<NodeJS.ProcessEnv>): Promise<Counts> {

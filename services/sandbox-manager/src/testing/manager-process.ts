@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRpcClient, newId, type RpcClient } from "@manyhands/kit";
 import { type ExecuteResponse, type OperationResult, SandboxService } from "@manyhands/protocol";
-import { endWithUs, eventually } from "@manyhands/testkit";
+import { endWithUs, eventually, nodeEnv } from "@manyhands/testkit";
 import { agentBinary, BUSYBOX_IMAGE } from "./test-images.ts";
 
 const mainFile = join(import.meta.dirname, "../main.ts");
@@ -34,7 +34,7 @@ export async function startManagerProcess(env: Readonly<Record<string, string>>)
   const readyFile = join(mkdtempSync(join(tmpdir(), "manyhands-manager-")), "ready.json");
   const child = spawn(process.execPath, ["--conditions=source", mainFile], {
     env: {
-      PATH: process.env.PATH ?? "",
+      ...nodeEnv(),
       MH_READY_FILE: readyFile,
       MH_LOG_LEVEL: process.env.MH_TEST_LOG ?? "error",
       MH_INSTANCE_ID: newId("manager"),

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRpcClient, type RpcClient } from "@manyhands/kit";
 import { SessionService } from "@manyhands/protocol";
-import { endWithUs, type NatsServer } from "@manyhands/testkit";
+import { endWithUs, type NatsServer, nodeEnv } from "@manyhands/testkit";
 import { readyAddress } from "./manager-process.ts";
 
 const mainFile = join(import.meta.dirname, "../../../session-store/src/main.ts");
@@ -26,7 +26,7 @@ export async function startSessionStoreProcess(nats: NatsServer): Promise<Sessio
   const readyFile = join(mkdtempSync(join(tmpdir(), "manyhands-session-store-")), "ready.json");
   const child = spawn(process.execPath, ["--conditions=source", mainFile], {
     env: {
-      PATH: process.env.PATH ?? "",
+      ...nodeEnv(),
       MH_READY_FILE: readyFile,
       MH_LOG_LEVEL: process.env.MH_TEST_LOG ?? "error",
       MH_NATS_URL: nats.url,

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { endWithUs, eventually, type NatsServer, tempDir } from "@manyhands/testkit";
+import { endWithUs, eventually, type NatsServer, nodeEnv, tempDir } from "@manyhands/testkit";
 
 const main = fileURLToPath(new URL("../main.ts", import.meta.url));
 
@@ -40,6 +40,7 @@ export async function storeProcess(
       await rm(readyFile, { force: true });
       const started = spawn(process.execPath, ["--conditions=source", main], {
         env: {
+          ...nodeEnv(),
           MH_NATS_URL: server.url,
           MH_NATS_MONITOR_URL: server.monitorUrl,
           MH_GRPC_LISTEN: `127.0.0.1:${grpcPort}`,
