@@ -88,7 +88,6 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
       { description: "Waits.", inputSchema: { text: z.string() } },
       async ({ text }, context) => {
         state.written.push(text);
-        state.holding += 1;
         const { progressToken } = context._meta ?? {};
         if (progressToken !== undefined) {
           const params = { progressToken, progress: 1 };
@@ -96,6 +95,7 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
         }
         await new Promise<void>((resolve) => {
           waiting.add(resolve);
+          state.holding += 1;
           context.signal.addEventListener("abort", () => {
             state.cancelled += 1;
             resolve();
