@@ -9,12 +9,12 @@ import { dialTo, smallGitProxy } from "../../services/sandbox-manager/src/testin
 import { executeCall } from "../../services/sandbox-manager/src/testing/manager-process.ts";
 import { agentBinary, DEBIAN_IMAGE, ensureTestImages } from "../../services/sandbox-manager/src/testing/test-images.ts";
 import { sandboxesAt } from "./support/hands-rig.ts";
+import { repositoryContent, repositoryFiles } from "./support/repository.ts";
 import { type Row, timed, timeRow } from "./support/rows.ts";
 import { median } from "./support/statistics.ts";
 
 const leastRounds = 5;
 const perRound = 3;
-const files = 1500;
 const changes = 20;
 
 /** Runs the benchmark. */
@@ -47,7 +47,7 @@ export default async function filesBench({ rounds: asked }: { rounds: number }):
     const [mounted, plain, refs] = [median(samples.mounted), median(samples.plain), median(samples.refs)];
     const ours = mounted - plain - refs;
     const spread = `${mounted.toFixed(0)} ms with, ${plain.toFixed(0)} ms without, ${refs.toFixed(0)} ms at the git host`;
-    const note = `provision with a mounted repository of ${files} files, less one without, less asking the git host which commit (${spread}); floor: provision without`;
+    const note = `provision with a mounted repository of ${repositoryFiles} files, less one without, less asking the git host which commit (${spread}); floor: provision without`;
     const mount: Row = { name: "repo_mount", unit: "ms p50", ours, floor: plain, ratio: ours / plain, note };
     return { bench: "files", rounds, rows: [mount, await snapshotRow(bed, repositories)] };
   } finally {
@@ -76,7 +76,7 @@ async function snapshotRow({ client, manager }: Bed, repositories: object[]): Pr
     ours.push(snapshot);
   }
   await client.release({ sessionId });
-  const note = `one line changed in a repository of ${files} files, kept durably; floor: the tool call that changed it`;
+  const note = `one line changed in a repository of ${repositoryFiles} files, kept durably; floor: the tool call that changed it`;
   return timeRow("snapshot", ours, floor, note);
 }
 
@@ -87,10 +87,7 @@ async function startBed() {
   const { docker, socket } = engine;
   await ensureTestImages(docker);
   const nats = await startNatsServer({ syncAlways: true });
-  const names = Array.from({ length: files }, (_, n) => `dir${n % 50}/file${n}.txt`);
-  const content = "a line of text that is about as long as lines are\n".repeat(40);
-  const repo = Object.fromEntries(names.map((name) => [name, `${name}\n${content}`]));
-  const git = await startGitServer({ repositories: { big: repo } });
+  const git = await startGitServer({ repositories: { big: repositoryContent() } });
   const proxy = await smallGitProxy(git, "none");
   const env = {
     MH_NATS_URL: nats.url,

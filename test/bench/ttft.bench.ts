@@ -25,7 +25,7 @@ const historyEvents = 100;
 const arrivalMs = 10_000;
 const pollMs = 5;
 const modelLatenciesMs = [50, 300, 1000];
-const coupledPerRound = 3;
+const coupledPerRound = 5;
 /** Published reductions of the time to the first token, in percent. */
 const published = { p50: 60, p95: 90 };
 

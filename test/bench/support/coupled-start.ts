@@ -1,15 +1,20 @@
 /**
- * What a design that couples brain and hand does before it asks the model: it makes a container and clones the
- * repository in it. Measured at its best: the clone is the container's own program, so no `exec` is paid for, and it
- * reaches the git server by the host's network.
+ * What a design that couples brain and hand does before it asks the model: it makes the container that will be the
+ * session's sandbox, on the engine's own network, and clones the repository in it. Measured at its best: the image is
+ * there, the repository is mounted from this machine, so that the clone asks no network, and the loop that would ask the
+ * model starts in no time.
  */
+import { execFileSync } from "node:child_process";
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { finished } from "node:stream/promises";
 import { findDockerEngine } from "@manyhands/local";
-import { startGitServer } from "@manyhands/testkit";
+import { tempDir } from "@manyhands/testkit";
 import { DEBIAN_IMAGE, ensureTestImages } from "../../../services/sandbox-manager/src/testing/test-images.ts";
+import { repositoryContent } from "./repository.ts";
 import { timed } from "./rows.ts";
 
-const files = 50;
-const fileBytes = 2000;
+const mount = "/srv/app.git";
 
 /** Starts as the coupled design does, one at a time. */
 export interface CoupledStart {
@@ -24,9 +29,8 @@ export async function prepareCoupledStart(): Promise<CoupledStart | undefined> {
   if (!engine.answers) return undefined;
   const { docker } = engine;
   await ensureTestImages(docker);
-  const content = "x".repeat(fileBytes);
-  const app = Object.fromEntries(Array.from({ length: files }, (_, index) => [`src/file-${index}.txt`, content]));
-  const git = await startGitServer({ repositories: { app } });
+  const folder = await tempDir("manyhands-coupled-");
+  const repository = await createRepository(folder.path);
   return {
     async once() {
       let remove = async () => {};
@@ -34,18 +38,42 @@ export async function prepareCoupledStart(): Promise<CoupledStart | undefined> {
         return await timed(async () => {
           const container = await docker.createContainer({
             Image: DEBIAN_IMAGE,
-            Entrypoint: ["git", "clone", "--quiet", git.repoUrl("app"), "/tmp/app"],
-            HostConfig: { NetworkMode: "host" },
+            Entrypoint: ["sleep", "600"],
+            HostConfig: { Binds: [`${repository}:${mount}:ro`] },
           });
           remove = async () => container.remove({ force: true });
           await container.start();
-          const { StatusCode: code }: { StatusCode: number } = await container.wait();
+          const clone = await container.exec({
+            Cmd: ["git", "clone", "--quiet", `file://${mount}`, "/tmp/app"],
+            AttachStdout: true,
+            AttachStderr: true,
+          });
+          const output = await clone.start({});
+          await finished(output.resume(), { writable: false });
+          const { ExitCode: code } = await clone.inspect();
           if (code !== 0) throw new Error(`the clone in the container ended with ${code}`);
         });
       } finally {
         await remove();
       }
     },
-    stop: () => git.stop(),
+    stop: () => folder.cleanup(),
   };
+}
+
+/** A bare repository of one commit. */
+async function createRepository(folder: string): Promise<string> {
+  const work = path.join(folder, "work");
+  for (const [name, content] of Object.entries(repositoryContent())) {
+    await mkdir(path.join(work, path.dirname(name)), { recursive: true });
+    await writeFile(path.join(work, name), content);
+  }
+  const git = (...args: string[]) => execFileSync("git", ["-C", work, ...args], { stdio: "ignore" });
+  git("init", "--quiet", "--initial-branch=main");
+  git("add", ".");
+  git("-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "--quiet", "-m", "first");
+  const bare = path.join(folder, "app.git");
+  execFileSync("git", ["clone", "--quiet", "--bare", work, bare], { stdio: "ignore" });
+  execFileSync("git", ["-C", bare, "repack", "-adq"], { stdio: "ignore" }); // as a git host keeps it
+  return bare;
 }
