@@ -186,11 +186,13 @@ export async function createSession(
   metadata: Record<string, string> = {},
   budget?: JsonObject,
   environment: JsonObject = { type: "cloud" },
+  harnessKind = "",
 ): Promise<string> {
   const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const { session } = await bed.sessions.createSession({
     workspaceId,
     sessionId,
+    harnessKind,
     agentJson: json({
       model: { id: "demo-1" },
       system: "You help.",

@@ -42,7 +42,7 @@ const scenarios = [
 ];
 
 let fleet: Fleet;
-let extra: ServiceProcess[] = [];
+const extra: ServiceProcess[] = [];
 
 beforeAll(async () => {
   fleet = await startFleet({
@@ -181,13 +181,11 @@ it("a rolling restart of all brains under load interrupts no turn", async () => 
   expect(logs.flatMap((events) => ofType(events, "brain.released")).length).toBeGreaterThan(0);
 });
 
-it("a brain drives no more sessions at once than it may, and takes them in the order they asked", async () => {
-  for (const harness of fleet.harnesses) await harness.end("SIGTERM");
-  const alone = await fleet.addHarness({ MH_CONCURRENCY: "2" });
-  extra = [alone];
-  await alone.start();
+it("a brain drives no more sessions at once than it may, of all kinds together, each kind in the order they asked", async () => {
+  await startOnly({ MH_CONCURRENCY: "2", MH_CHEAP_MODEL: "demo-small" });
+  const kinds = ["default", "cheap-first"];
   const ids: string[] = [];
-  for (let n = 0; n < 6; n += 1) ids.push(await createSession(fleet, "nap for 0.3"));
+  for (let n = 0; n < 6; n += 1) ids.push(await createAs(kinds[n % 2] ?? "", "nap for 0.3"));
   const logs = await Promise.all(ids.map((id) => logUntil(fleet, id, isIdle(), 30_000)));
   const spans = logs.map((events) => ({
     from: ofType(events, "brain.woken")[0]?.at ?? 0,
@@ -196,10 +194,54 @@ it("a brain drives no more sessions at once than it may, and takes them in the o
   for (const { from } of spans) {
     expect(spans.filter((other) => other.from < from && other.to > from).length).toBeLessThan(2);
   }
-  const order = spans.map((span, at) => ({ at, from: span.from })).sort((one, other) => one.from - other.from);
-  for (const [rank, { at }] of order.entries()) expect(Math.abs(rank - at)).toBeLessThanOrEqual(1);
-  await Promise.all(fleet.harnesses.map((harness) => harness.start()));
+  for (const [at, kind] of kinds.entries()) {
+    const begun = spans.filter((_, n) => n % 2 === at).map(({ from }) => from);
+    expect(begun, kind).toEqual(begun.toSorted((one, other) => one - other));
+  }
 });
+
+it("a session with a long turn makes room for those that wait, and goes on behind them: its operation runs once", async () => {
+  await startOnly({ MH_CONCURRENCY: "1", MH_SLICE_MS: "1500" });
+  const long = await createSession(fleet, "nap for 3");
+  await logUntil(fleet, long, isIntent);
+  const short = await createSession(fleet, "nap for 0");
+  const served = await logUntil(fleet, short, isIdle(), 30_000);
+  const events = await logUntil(fleet, long, isIdle(), 30_000);
+  const endOf = (log: SessionEvent[]) => ofType(log, "session.status_idle")[0]?.at ?? 0;
+  expect(endOf(served)).toBeLessThan(endOf(events));
+  expect(ofType(events, "brain.released").length).toBeGreaterThan(0);
+  expect(lastWords(events)).toBe("Naps: 1\n");
+  expect(outcomes(events)).toEqual(["COMPLETED", "COMPLETED"]);
+  expect(ofType(events, "session.error")).toEqual([]);
+});
+
+it("an interrupt reaches a session at once that waits in the queue with its operation running", async () => {
+  const waits = await createSession(fleet, "nap for 30");
+  await logUntil(fleet, waits, isIntent);
+  const drives = await createSession(fleet, "nap for 30.1");
+  await logUntil(fleet, drives, isIntent);
+  await logUntil(fleet, waits, (events) => events.at(-1)?.type === "brain.released");
+  await send(fleet, waits, { id: `sevt_now${waits.slice(5)}`, type: "user.interrupt" });
+  const events = await logUntil(fleet, waits, isIdle());
+  expect(ofType(events, "session.status_idle")[0]?.stop_reason.type).toBe("end_turn");
+  expect(outcomes(events)).toEqual(["KILLED"]);
+  await send(fleet, drives, { id: `sevt_now${drives.slice(5)}`, type: "user.interrupt" });
+  const later = await logUntil(fleet, drives, isIdle());
+  const keptUntil = ofType(later, "brain.released")[0]?.at ?? Number.POSITIVE_INFINITY;
+  expect(ofType(events, "session.status_idle")[0]?.at).toBeLessThan(keptUntil);
+});
+
+/** Ends all brains, and starts one of its own settings. */
+async function startOnly(env: Readonly<Record<string, string>>): Promise<void> {
+  for (const harness of [...fleet.harnesses, ...extra]) await harness.end("SIGTERM");
+  const alone = await fleet.addHarness(env);
+  extra.push(alone);
+  await alone.start();
+}
+
+function createAs(harnessKind: string, text: string): Promise<string> {
+  return createSession(fleet, text, {}, "", {}, undefined, undefined, harnessKind);
+}
 
 /** How many of the sessions have an operation that runs in its hand. */
 async function running(ids: readonly string[]): Promise<number> {

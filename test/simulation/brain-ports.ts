@@ -31,7 +31,12 @@ export interface Services {
 const logger = silentLogger();
 
 /** The ports of the brain that runs in `process`. */
-export function brainPorts(stage: Stage, services: Services, process: Process, stop: AbortController): BrainPorts {
+export function brainPorts(
+  stage: Stage,
+  services: Services,
+  process: Process,
+  stop: AbortController,
+): Omit<BrainPorts, "concurrency"> {
   const { scheduler, faults, watch, newId, note } = stage;
   const lifecycle: Pick<Lifecycle, "signal" | "drainMs" | "onStop"> = {
     signal: stop.signal,
@@ -45,7 +50,7 @@ export function brainPorts(stage: Stage, services: Services, process: Process, s
     logger,
     lifecycle,
     limits: simLimits,
-    concurrency: 8,
+    sliceMs: 1_500,
     warmMs: scheduler.chance(0.5) ? 60_000 : 0,
     checkpointEvents: scheduler.chance(0.3) ? 20 : 0,
     pass: (point) => {

@@ -17,6 +17,8 @@ export interface Faults {
   /** The log's leader is gone for a while. */
   leaderGap: number;
   managerCrash: number;
+  /** The manager is without its bus for a while: it refuses calls, one of which it may have begun. */
+  managerBusAway: number;
   /** The manager holds an operation for so long that it may be another brain's by then. */
   managerStuck: number;
   handLost: number;
@@ -40,6 +42,7 @@ export function faultsOf(scheduler: Scheduler): Faults {
     hintLost: some(0.15),
     leaderGap: some(0.01),
     managerCrash: some(0.08),
+    managerBusAway: some(0.03),
     managerStuck: some(0.12),
     handLost: some(0.02),
     engineLost: some(0.01),

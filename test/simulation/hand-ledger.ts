@@ -66,6 +66,7 @@ export class HandLedger {
   private readonly faults: Faults;
   private readonly events: LedgerEvents;
   private downUntilMs = 0;
+  private busAwayUntilMs = 0;
   private made = 0;
 
   constructor(scheduler: Scheduler, faults: Faults, events: LedgerEvents) {
@@ -76,6 +77,7 @@ export class HandLedger {
 
   provision(sessionId: string, epoch: number): SimHand {
     this.mustBeUp();
+    this.mustHaveBus();
     const mine = [...this.hands.values()].filter((hand) => hand.sessionId === sessionId);
     const living = mine.find((hand) => hand.isAlive);
     if (living !== undefined) {
@@ -102,9 +104,14 @@ export class HandLedger {
     this.mustBeUp();
     const hand = this.living(call);
     this.takeEpoch(hand, call.epoch);
+    if (this.isBusAway && this.scheduler.chance(0.6)) throw busAway();
     const known = hand.operations.get(call.operationId);
     if (known !== undefined) return this.follow(known);
     const pipe = new Pipe<{ item: Item }>();
+    if (this.isBusAway) {
+      this.events.visited("begun, and refused for the bus");
+      pipe.close(busAway());
+    }
     if (this.scheduler.chance(this.faults.managerStuck)) {
       this.scheduler.after(this.scheduler.between(500, 4_000), () => this.startLate(hand, call, pipe));
       return pipe;
@@ -116,6 +123,7 @@ export class HandLedger {
   /** How an operation stands. */
   attach(call: HandCall): Pipe<{ item: Item }> {
     this.mustBeUp();
+    this.mustHaveBus();
     const own = this.leftIn(call);
     if (own !== undefined) return this.follow(own);
     const hand = this.living(call);
@@ -130,6 +138,7 @@ export class HandLedger {
 
   cancel(call: HandCall): void {
     this.mustBeUp();
+    this.mustHaveBus();
     const hand = this.living(call);
     this.takeEpoch(hand, call.epoch);
     const operation = hand.operations.get(call.operationId);
@@ -160,6 +169,11 @@ export class HandLedger {
       for (const pipe of operation.watchers) pipe.close(AppError.unavailable("UNAVAILABLE", "the manager is gone"));
       operation.watchers.clear();
     }
+  }
+
+  /** The manager's bus goes away for a while. */
+  loseBus(untilMs: number): void {
+    this.busAwayUntilMs = Math.max(this.busAwayUntilMs, untilMs);
   }
 
   /** The container dies with everything in it. */
@@ -196,6 +210,14 @@ export class HandLedger {
 
   private mustBeUp(): void {
     if (this.isDown) throw AppError.unavailable("UNAVAILABLE", "the manager is down");
+  }
+
+  private get isBusAway(): boolean {
+    return this.scheduler.nowMs < this.busAwayUntilMs;
+  }
+
+  private mustHaveBus(): void {
+    if (this.isBusAway) throw busAway();
   }
 
   private operations(sessionId?: string): Operation[] {
@@ -293,6 +315,10 @@ export class HandLedger {
     }
     operation.watchers.clear();
   }
+}
+
+function busAway(): AppError {
+  return AppError.unavailable("BUS_UNAVAILABLE", "the manager is without its bus");
 }
 
 function resultOf(outcome: Outcome, content: string): OperationResult {

@@ -12,10 +12,9 @@ import { createWarmSessions } from "../../services/harness/src/loop/warm-session
 export interface BrainPorts
   extends SessionLogPorts,
     Pick<TaskPorts, "model" | "sandboxes" | "limits" | "pass" | "mcp">,
-    Pick<DriverPorts, "lifecycle" | "logger"> {
+    Pick<DriverPorts, "lifecycle" | "logger" | "concurrency" | "sliceMs"> {
   readonly wakes: Wakes;
   readonly instanceId: string;
-  readonly concurrency: number;
   readonly warmMs: number;
   readonly checkpointEvents: number;
 }
@@ -47,6 +46,7 @@ export async function startBrain(ports: BrainPorts): Promise<{ readonly driver: 
     warm,
     pass,
     concurrency: ports.concurrency,
+    sliceMs: ports.sliceMs,
     ackWaitMs: 1_250,
     runnerPorts,
   });

@@ -184,14 +184,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the hand runs a known operation again",
     file: `${simulation}/hand-ledger.ts`,
-    find: `this.takeEpoch(hand, call.epoch);
+    find: `throw busAway();
     const known = hand.operations.get(call.operationId);
-    if (known !== undefined) return this.follow(known);
-    const pipe = new Pipe<{ item: Item }>();
-    if (`,
-    replace: `this.takeEpoch(hand, call.epoch);
-    const pipe = new Pipe<{ item: Item }>();
-    if (`,
+    if (known !== undefined) return this.follow(known);`,
+    replace: "throw busAway();",
   },
   {
     name: "the hand starts what a stuck manager held, whoever holds the session by then",
@@ -271,6 +267,25 @@ export const mutants: readonly Mutant[] = [
     file: `${vault}/mcp/call-tools.ts`,
     find: "(stands) => stands.end,",
     replace: "(stands) => (stands.end === undefined ? end : end),",
+  },
+  {
+    name: "a refusal after the bus was away proves that nothing ran",
+    file: `${effects}/run-operation.ts`,
+    find: "end = await execute(ports, operation, signal, false);",
+    replace: "end = await execute(ports, operation, signal, true);",
+  },
+  {
+    name: "a full process takes one more session",
+    file: `${loop}/drive-wakes.ts`,
+    find: "if (signal.aborted || room.isFull()) return wake.release();",
+    replace: "if (signal.aborted) return wake.release();",
+  },
+  {
+    name: "the place of a session is never free again",
+    file: `${loop}/room.ts`,
+    find: `  leave(sessionId: string): void {
+    this.places.delete(sessionId);`,
+    replace: "  leave(_sessionId: string): void {",
   },
   {
     name: "two callers of one process take the same receipt",

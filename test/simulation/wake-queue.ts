@@ -67,6 +67,13 @@ export class WakeQueue {
     for (const sessionId of this.pending.keys()) this.offer(sessionId, 0);
     return {
       held: () => consumer.held.size,
+      takeWaiting: (handle) =>
+        process.call("wake waiting", () => {
+          const waiting = [...this.pending.values()].find((one) => one.holder === undefined);
+          if (waiting === undefined || consumer.held.has(waiting.sessionId)) return false;
+          this.give(waiting, { ...consumer, options: { ...options, handle } });
+          return true;
+        }),
       stop: async () => {
         consumer.isStopped = true;
       },
@@ -79,7 +86,11 @@ export class WakeQueue {
       if (pending === undefined || pending.holder !== undefined) return;
       const free = this.consumers.filter(
         ({ process, options, held, isStopped }) =>
-          process.isResponsive && !isStopped && held.size < options.concurrency && !held.has(sessionId),
+          process.isResponsive &&
+          !isStopped &&
+          held.size < options.concurrency &&
+          options.room?.isFull() !== true &&
+          !held.has(sessionId),
       );
       const consumer = this.scheduler.pick(free);
       if (consumer === undefined) this.offer(sessionId, 50);

@@ -4,7 +4,7 @@
  * log, nor without consent, nor after its result was told. V5 a brain that has read a newer epoch writes and runs nothing under its old one. V6 a result says what is true.
  * V7 a context is how the one before began. V8 every message is shown to the model unless the user took it back.
  * V9 at most `parallelTools` operations are open. V10 once faults stop everything comes to rest, idle. V11 what was
- * acknowledged is in the log.
+ * acknowledged is in the log. V12 a brain drives at most as many sessions as it may.
  */
 import type { Limits, ModelRequest, SessionEvent } from "@manyhands/core";
 

@@ -37,6 +37,8 @@ interface Brain {
   readonly process: Process;
   readonly stop: AbortController;
   readonly driver?: Driver;
+  /** Sessions it may drive at once. */
+  readonly places: number;
   free(): void;
 }
 
@@ -90,7 +92,7 @@ export class World implements Stage {
     const random = Math.random;
     Math.random = scheduler.random; // jitter of retries
     try {
-      const sessions = scheduler.between(1, 2);
+      const sessions = scheduler.chance(0.2) ? 3 : scheduler.between(1, 2);
       for (let n = 0; n < sessions; n += 1) {
         this.logs.create(`sesn_${n}`, agentOf(scheduler.chance(0.4)));
         this.client.talk(`sesn_${n}`);
@@ -137,12 +139,13 @@ export class World implements Stage {
     const name = `brain-${this.lives}`;
     const stop = new AbortController();
     const process: Process = new Process(name, this.scheduler, this.faults, (site) => this.crashed(name, site));
-    const brain: Brain = { process, stop, free: () => undefined };
+    const places = this.scheduler.chance(0.5) ? this.scheduler.between(1, 2) : 8;
+    const brain: Brain = { process, stop, places, free: () => undefined };
     this.brains.set(name, brain);
     this.note(() => `${name} starts`);
     const { logs, wakes, hands, proxies } = this;
     const services: Services = { logs, wakes, hands, proxies, isCalm: () => this.isCalm };
-    this.start(brainPorts(this, services, process, stop)).then(
+    this.start({ ...brainPorts(this, services, process, stop), concurrency: places }).then(
       ({ driver, stop: free }) => {
         if (this.brains.get(name) === brain) this.brains.set(name, { ...brain, driver, free });
         else free();
@@ -180,8 +183,10 @@ export class World implements Stage {
   /** Faults that strike by themselves. */
   private strike(): void {
     const { scheduler, faults } = this;
+    this.countDrives();
     if (this.isCalm) return;
     if (scheduler.chance(faults.managerCrash)) this.hands.crashManager();
+    if (scheduler.chance(faults.managerBusAway)) this.hands.loseBus(scheduler.nowMs + scheduler.between(100, 6_000));
     if (scheduler.chance(faults.engineLost)) this.hands.loseEngine();
     const hand = scheduler.pick([...this.hands.hands.values()]);
     if (hand !== undefined && scheduler.chance(faults.handLost)) this.hands.loseHand(hand);
@@ -196,6 +201,19 @@ export class World implements Stage {
     }
     if (brain !== undefined && scheduler.chance(faults.pause / 4)) this.drain(brain);
     scheduler.after(100, () => this.strike());
+  }
+
+  /** One more than it has places may be there for an interrupt. */
+  private countDrives(): void {
+    for (const { process, driver, places } of this.brains.values()) {
+      const count = driver?.inWork() ?? 0;
+      if (count <= places) continue;
+      const isInterrupted = this.logs.ids.some((id) =>
+        this.logs.events(id).some((event) => event.type === "user.interrupt"),
+      );
+      if (count > places + (isInterrupted ? 1 : 0))
+        this.watch.violated("V12", `${process.name} drives ${count} sessions, and has ${places} places`);
+    }
   }
 
   /** A hand becomes another session's, and both logs are told, as sandbox-manager does it. */

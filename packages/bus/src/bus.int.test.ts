@@ -208,6 +208,42 @@ describe("wakes", () => {
   });
 });
 
+describe("wakes that have to wait for room", () => {
+  it("stay in the queue, can be taken one by one all the same, and are taken once there is room", async () => {
+    for (const id of ["a", "b", "c"]) await publishWake(bus, { kind: "k3", sessionId: `sesn_room_${id}` });
+    const free = Promise.withResolvers<void>();
+    let isFull = true;
+    const taken: string[] = [];
+    const consumer = await consumeWakes(bus, {
+      kind: "k3",
+      concurrency: 8,
+      room: { isFull: () => isFull, whenFree: () => free.promise },
+      handle: async ({ sessionId }) => {
+        taken.push(sessionId);
+      },
+    });
+    const deliveries: number[] = [];
+    const giveBackOnce = async (wake: Wake) => {
+      deliveries.push(wake.delivery);
+      if (wake.delivery === 1) await wake.release();
+    };
+    expect(await consumer.takeWaiting(giveBackOnce)).toBe(true);
+    await eventually(() => deliveries.length === 1);
+    await bus.connection.flush();
+    expect(await consumer.takeWaiting(giveBackOnce)).toBe(true); // the same one: what was given back waits as well
+    await eventually(() => deliveries.length === 2);
+    expect(deliveries).toEqual([1, 2]);
+    expect(taken).toEqual([]);
+    isFull = false;
+    free.resolve();
+    await eventually(() => taken.length === 2);
+    expect(taken).toEqual(["sesn_room_b", "sesn_room_c"]);
+    expect(await consumer.takeWaiting(giveBackOnce)).toBe(false);
+    await consumer.stop();
+    expect(await consumer.takeWaiting(giveBackOnce)).toBe(false);
+  });
+});
+
 describe("deltas and audit", () => {
   it("carries deltas and stores audit facts", async () => {
     const seen: string[] = [];

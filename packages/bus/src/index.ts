@@ -41,6 +41,7 @@ export {
   hasWakeConsumer,
   type WakeConsumer,
   type WakeConsumerOptions,
+  type WakeRoom,
   wakeConsumerName,
 } from "./wake-consume.ts";
 export { answerOffers, type OfferTaker, type Wake } from "./wake-hold.ts";

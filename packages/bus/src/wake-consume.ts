@@ -1,7 +1,8 @@
 /**
  * Takes wakes of one harness kind from the work queue. W1: a wake is held by `working()` beats until it is settled.
- * W2: at most `concurrency` are held; nothing is prefetched beyond that. W3: after `stop` no new one is taken, and one
- * that still arrives goes back at once. W4: a handler that throws gives the wake back after a growing delay.
+ * W2: at most `concurrency` are held, and none is taken while `room` is full, but by `takeWaiting`; nothing is prefetched.
+ * W3: after `stop` no new one is taken, and one that still arrives goes back at once. W4: a handler that throws gives the
+ * wake back after a growing delay.
  */
 import { AppError, backoffMs, systemClock } from "@manyhands/kit";
 import {
@@ -14,8 +15,10 @@ import {
   jetstreamManager,
   ReplayPolicy,
 } from "@nats-io/jetstream";
+import type { Msg } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
 import { parseWakeSubject } from "./parse-subject.ts";
+import { assertConnected, readFailure } from "./request.ts";
 import { headerNames, subjects, subjectToken } from "./subjects.ts";
 import { confirmMs, driveHeld, holdWake, type Wake } from "./wake-hold.ts";
 
@@ -24,16 +27,30 @@ export interface WakeConsumerOptions {
   readonly kind: string;
   /** Most wakes held at a time. */
   readonly concurrency: number;
+  /** What consumers of several kinds share; absent means that `concurrency` alone bounds the taking. */
+  readonly room?: WakeRoom;
   /** A wake whose holder has not beaten for so long goes to another; default 2000. */
   readonly ackWaitMs?: number;
   /** Drives the session. Resolving without settling means `done`; throwing means `release` with a growing delay. */
   handle(wake: Wake): Promise<void>;
 }
 
+/** Room for wakes. One that was asked for while there was room may still come when there is none. */
+export interface WakeRoom {
+  isFull(): boolean;
+  /** Resolves when there is room, or when the signal aborts. */
+  whenFree(signal: AbortSignal): Promise<void>;
+}
+
 /** A running consumer. */
 export interface WakeConsumer {
   /** Number of wakes held now. */
   readonly held: () => number;
+  /**
+   * Takes one wake, whatever the bounds, if one waits that no consumer of its kind asks for at the moment; false when none
+   * does. Throws AppError `unavailable` when that cannot be told.
+   */
+  takeWaiting(handle: (wake: Wake) => Promise<void>): Promise<boolean>;
   /** Takes no more (W3) and waits for the handlers; the caller tells them to hand back. */
   stop(): Promise<void>;
 }
@@ -53,6 +70,13 @@ export async function consumeWakes(bus: Bus, options: WakeConsumerOptions): Prom
   let stopping: Promise<void> | undefined;
   return {
     held: () => running.size,
+    async takeWaiting(handle) {
+      const message = stopped.signal.aborted ? undefined : await takeNow(bus, options.kind);
+      if (message === undefined) return false;
+      if (stopped.signal.aborted) bus.connection.publish(message.reply ?? "", "-NAK");
+      else track(running, drive(bus, { ...options, handle }, ackWaitMs, message));
+      return !stopped.signal.aborted;
+    },
     stop() {
       stopping ??= (async () => {
         stopped.abort();
@@ -113,7 +137,11 @@ async function takeWakes(
   for (let failures = 0; !stopped.aborted; ) {
     try {
       if (running.size >= options.concurrency) {
-        await Promise.race([...running, aborted(stopped)]);
+        await oneEnded(running, stopped);
+        continue;
+      }
+      if (options.room?.isFull()) {
+        await options.room.whenFree(stopped);
         continue;
       }
       consumer ??= await jetstream(bus.connection).consumers.get("MH_WAKE", wakeConsumerName(options.kind));
@@ -121,7 +149,7 @@ async function takeWakes(
       failures = 0;
       if (message === null) continue;
       if (stopped.aborted) message.nak();
-      else track(running, drive(bus, options, ackWaitMs, message));
+      else track(running, drive(bus, options, ackWaitMs, delivered(message)));
     } catch (error) {
       if (bus.connection.isClosed()) return;
       failures += 1;
@@ -133,24 +161,59 @@ async function takeWakes(
   }
 }
 
+/** The message does not say that it has a reply subject, though it has. */
+function delivered(message: JsMsg): Delivered {
+  const reply = "reply" in message && typeof message.reply === "string" ? { reply: message.reply } : {};
+  return { subject: message.subject, ...(message.headers === undefined ? {} : { headers: message.headers }), ...reply };
+}
+
 function track(running: Set<Promise<void>>, work: Promise<void>): void {
   running.add(work);
   work.finally(() => running.delete(work)).catch(() => undefined);
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+/** Resolves when one of them has ended, or when the signal aborts; the signal, which lives on, keeps nothing of it. */
+async function oneEnded(running: ReadonlySet<Promise<void>>, signal: AbortSignal): Promise<void> {
+  const { promise: aborted, resolve } = Promise.withResolvers<void>();
+  const onAbort = () => resolve();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([...running, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
-async function drive(bus: Bus, options: WakeConsumerOptions, ackWaitMs: number, message: JsMsg): Promise<void> {
+/** What of a message makes a wake; its reply subject is where it is acknowledged. */
+type Delivered = Pick<Msg, "subject" | "headers"> & { readonly reply?: string };
+
+/** One that is there at this moment. The message comes under its own subject, hence an inbox of its own. */
+async function takeNow(bus: Bus, kind: string): Promise<Delivered | undefined> {
+  assertConnected(bus);
+  const subject = `$JS.API.CONSUMER.MSG.NEXT.MH_WAKE.${wakeConsumerName(kind)}`;
+  const order = JSON.stringify({ batch: 1, no_wait: true });
+  try {
+    const message = await bus.connection.request(subject, order, { timeout: confirmMs, noMux: true });
+    return parseWakeSubject(message.subject) === undefined ? undefined : message; // else a status: there is none
+  } catch (error) {
+    throw readFailure("taking a wake that waits", error);
+  }
+}
+
+/** How often it was delivered: `$JS.ACK.[domain.account.]stream.consumer.count…`. */
+function deliveryOf(ticket: string): number {
+  const tokens = ticket.split(".");
+  return Number(tokens[tokens.length > 10 ? 6 : 4]);
+}
+
+async function drive(bus: Bus, options: WakeConsumerOptions, ackWaitMs: number, message: Delivered): Promise<void> {
   const parsed = parseWakeSubject(message.subject);
-  const ticket = "reply" in message && typeof message.reply === "string" ? message.reply : "";
+  const ticket = message.reply ?? "";
   if (parsed === undefined || ticket === "") {
-    message.term("not a wake subject");
+    if (ticket !== "") bus.connection.publish(ticket, "+TERM");
     return;
   }
-  const delivery = message.info.deliveryCount;
+  const delivery = deliveryOf(ticket);
   const traceparent = message.headers?.last(headerNames.traceparent);
   const facts = { ...parsed, delivery, ...(traceparent ? { traceparent } : {}) };
   await driveHeld(bus, holdWake(bus, { facts, ticket, ackWaitMs }), options.handle);

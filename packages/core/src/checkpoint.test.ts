@@ -118,10 +118,10 @@ describe("a checkpoint", () => {
     // When this fails because State or evolve changed: raise foldVersion, then write what is expected anew.
     const state = fold(stored([created(), said("a")]));
     if (state.phase !== "resting") throw new Error("not born");
-    expect(foldVersion).toBe(3);
+    expect(foldVersion).toBe(4);
     expect(checkpointDraft(state)).toMatchInlineSnapshot(`
       {
-        "fold_version": 3,
+        "fold_version": 4,
         "state": {
           "activeMs": 0,
           "agent": {

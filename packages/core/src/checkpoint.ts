@@ -16,7 +16,7 @@ import type { LivingState, State } from "./state.ts";
  * Version of `evolve` and `State`. Raise it whenever a log folds to another state than before, also when a field is added:
  * checkpoints of other versions are passed over.
  */
-export const foldVersion = 3;
+export const foldVersion = 4;
 
 /** Most bytes of a state that is saved, as JSON. A larger one is not: reading it would cost what it saves. */
 export const maxCheckpointBytes = 128 * 1024;

@@ -285,6 +285,15 @@ describe("after a crash (H4)", () => {
   });
 });
 
+describe("brains that hand a session back", () => {
+  it("are as many as there are: a rolling restart, or one session after the other making room, ends no turn", () => {
+    const released: Written = { type: "brain.released", reason: "drain" };
+    const handed = Array.from({ length: 3 * defaultLimits.wakesWithoutProgress }, (_, n) => [woken(n + 2), released]);
+    const log = [...usedOne, provisioned(), dispatched("c1"), ...handed.flat(), woken(99)];
+    expect(then(when(log, { epoch: 99 }))).toEqual(["operate"]);
+  });
+});
+
 describe("model errors and limits", () => {
   const failed = [
     ...asked,

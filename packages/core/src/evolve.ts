@@ -80,6 +80,8 @@ function apply(state: LivingState, event: SessionEvent): LivingState {
       return state.hand?.id === event.hand_id ? withoutHand(state) : state;
     case "brain.woken":
       return { ...state, epoch: Math.max(state.epoch, event.epoch), wakes: state.wakes + 1 };
+    case "brain.released":
+      return { ...state, wakes: Math.max(0, state.wakes - 1) }; // it was handed back, the session did not end its brain
     case "session.status_running":
       return { ...becomeRunning(state, event.at), status: "running", saidRunning: true, announced: [] };
     case "session.status_rescheduled":

@@ -32,7 +32,10 @@ export interface Limits {
   readonly prices: PriceTable;
   /** Tokens one model response may have. */
   readonly maxOutputTokens: number;
-  /** How often brains may take a session without any progress before the turn ends: a session that kills its brains. */
+  /**
+   * How often brains may take a session, and not hand it back, without any progress before the turn ends: a session that
+   * kills its brains.
+   */
   readonly wakesWithoutProgress: number;
 }
 

@@ -114,7 +114,7 @@ interface Living {
   /** Finished model responses and tool uses of this turn. */
   readonly iterations: number;
   readonly toolCalls: number;
-  /** Brains that took the session since anything came of it. */
+  /** Brains that took the session, and did not hand it back, since anything came of it. */
   readonly wakes: number;
 }
 

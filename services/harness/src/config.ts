@@ -14,6 +14,8 @@ export interface Config {
   readonly modelProxyUrl: string;
   /** Sessions driven at once. */
   readonly concurrency: number;
+  /** How long a session keeps its place in a full process while others wait. */
+  readonly sliceMs: number;
   /** A brain that has not beaten for so long loses its session. */
   readonly ackWaitMs: number;
   /** How long a session's folded log is kept after a turn; 0 keeps none. */
@@ -55,7 +57,13 @@ export function readConfig(env: Env): Config {
       default: 64,
       min: 1,
       max: 10_000,
-      doc: "Sessions driven at once by this process.",
+      doc: "Sessions driven at once by this process, of all kinds together.",
+    }),
+    sliceMs: reader.integer("MH_SLICE_MS", {
+      default: 10_000,
+      min: 100,
+      max: 86_400_000,
+      doc: "How long a session keeps its place in a full process while others wait; then it goes to the end of the queue.",
     }),
     ackWaitMs: reader.integer("MH_ACK_WAIT_MS", {
       default: 1_250,

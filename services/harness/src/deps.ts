@@ -70,7 +70,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
   const model = countedModel(asked, metrics);
   const warm = createWarmSessions(config.warmMs, clock);
   lifecycle.onStop("warm sessions", () => warm.close());
-  const { limits, deltaIntervalMs, concurrency, ackWaitMs } = config;
+  const { limits, deltaIntervalMs, concurrency, sliceMs, ackWaitMs } = config;
   const pass = createPass(config.fault);
   const log = createSessionLog({
     sessions,
@@ -121,6 +121,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     warm,
     pass,
     concurrency,
+    sliceMs,
     ackWaitMs,
     runnerPorts: (harness) => ({
       log,

@@ -112,6 +112,14 @@ it("sends again, under the same id, while the sandbox service is without its bus
   expect(calls).toEqual(["execute", "execute", "execute"]);
 });
 
+it("does not begin it any more when the user interrupts while the bus is away", async () => {
+  const away = AppError.unavailable("BUS_UNAVAILABLE", "NATS is away; nothing was sent");
+  answers = { execute: [away, { outcome: Outcome.COMPLETED, content: "done" }], attach: [away] };
+  const end = await run("start", { cancel: AbortSignal.abort() });
+  expect(result(end)).toMatchObject({ outcome: "UNKNOWN", is_error: true });
+  expect(calls.filter((call) => call === "execute")).toHaveLength(1);
+});
+
 it("takes a refusal for no proof once the bus was away: the call before it may have been accepted", async () => {
   const away = AppError.unavailable("BUS_UNAVAILABLE", "NATS closed the connection");
   const lost = new AppError("fenced", { reason: "HAND_LOST", message: "the container died" });

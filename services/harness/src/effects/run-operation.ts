@@ -133,6 +133,7 @@ async function send(ports: OperationPorts, operation: Shown, signal: AbortSignal
   let end = await execute(ports, operation, signal, true);
   for (let failures = 1; end === "busAway" && clock.nowMs() < untilMs; failures += 1) {
     await clock.sleep(backoffMs(failures, { initialMs: 50, maxMs: 1_000 }), signal);
+    if (operation.cancel.aborted) return "follow"; // stopped meanwhile: it must not begin now
     end = await execute(ports, operation, signal, false);
   }
   return end === "busAway" ? "follow" : end;

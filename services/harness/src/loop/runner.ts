@@ -22,7 +22,7 @@ import { toolOptions } from "../server-tools/server-tools.ts";
 import { HeldSession, type HolderPorts } from "./held-session.ts";
 import { createMailbox, type Mailbox, type Message } from "./mailbox.ts";
 import { McpListing } from "./mcp-listing.ts";
-import { closing, isEffect, isOtherKind } from "./steps.ts";
+import { closing, isBoundary, isOtherKind } from "./steps.ts";
 import type { Tasks } from "./tasks.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
@@ -118,7 +118,7 @@ export class Runner {
       if (isOtherKind(state, this.ports.harness.kind)) return "otherKind";
       this.settleModelTask(state);
       const action = this.ports.harness.next(this.view(this.session.expected()));
-      if (this.isDraining && !this.tasks.inFlight().has("model") && isEffect(action)) {
+      if (this.isDraining && !this.tasks.inFlight().has("model") && isBoundary(action)) {
         await this.session.release(releaseAttempts);
         return this.session.isFenced ? "fenced" : "drained"; // what is not stored, the next brain finds out by following
       }

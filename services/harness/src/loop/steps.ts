@@ -6,9 +6,12 @@ export function closing(startId: string | undefined): EventDraft[] {
   return startId === undefined ? [] : [closedRequest(startId)];
 }
 
-/** True for what changes the world or waits for it. */
-export function isEffect(action: Action): boolean {
-  return action.type !== "append" && action.type !== "rest";
+/**
+ * True where a session may be handed back instead of going on: before what changes the world or waits for it. An interrupt
+ * is carried through first, since the user waits for it; that takes less than a second.
+ */
+export function isBoundary(action: Action): boolean {
+  return action.type !== "append" && action.type !== "rest" && action.type !== "cancel";
 }
 
 /** True for a session that another kind of harness drives. */

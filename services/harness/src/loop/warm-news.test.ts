@@ -20,7 +20,7 @@ describe("news of a warm session", () => {
       [5, "session.updated"],
       [6, "user.interrupt"],
     ] as const;
-    expect(judged(5, behind)).toBe("work");
+    expect(judged(5, behind)).toBe("urgent");
   });
 
   it("is left to the wake when something is missing, and nothing when there is no work in it", () => {

@@ -292,7 +292,7 @@ export const BrainWokenSchema: GenMessage<BrainWoken> = /*@__PURE__*/
  */
 export type BrainReleased = Message<"manyhands.events.v1.BrainReleased"> & {
   /**
-   * `drain`, `idle` or `interrupt`.
+   * `drain` (its process stops, or makes room for sessions that wait), `idle` or `interrupt`.
    *
    * @generated from field: string reason = 1;
    */
