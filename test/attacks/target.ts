@@ -7,6 +7,7 @@ import { type OperationResult, Outcome, SandboxService } from "@manyhands/protoc
 import { createSandboxManager, readConfig } from "@manyhands/sandbox-manager";
 import { image } from "./control.ts";
 import { type Finding, judge, judgeForced } from "./judge.ts";
+import { createPlantedStores, type Mounted, type PlantedStores } from "./planted-stores.ts";
 import type { RuntimeName } from "./runtimes.ts";
 
 const MIB = 1024 * 1024;
@@ -42,6 +43,9 @@ export interface Target {
   readonly notIsolated: readonly string[];
   readonly attacker: TargetHand;
   readonly neighbour: TargetHand;
+  /** A hand with two memory stores: `notes` it may change, `rules` it may only read. */
+  readonly noter: TargetHand;
+  readonly stores: PlantedStores;
   /** host:port of the manager's gRPC and admin servers. */
   readonly addresses: readonly string[];
   stop(): Promise<void>;
@@ -53,6 +57,7 @@ type Client = RpcClient<typeof SandboxService>;
 export async function openTarget(runtime: RuntimeName, agent: string): Promise<Target> {
   const stateDir = mkdtempSync(join(tmpdir(), "mha-"));
   const isDocker = runtime === "runc" || runtime === "runsc";
+  const stores = createPlantedStores();
   const manager = await createSandboxManager(
     readConfig({
       MH_LOG_LEVEL: "silent",
@@ -66,6 +71,7 @@ export async function openTarget(runtime: RuntimeName, agent: string): Promise<T
       MH_HAND_WORKSPACE_BYTES: String(LIMITS.workspaceBytes),
       MH_HAND_ON_STOP: "release",
     }),
+    { overrides: { memories: stores.memories } },
   );
   const client = createRpcClient(SandboxService, {
     address: manager.addresses.grpc ?? "",
@@ -77,6 +83,8 @@ export async function openTarget(runtime: RuntimeName, agent: string): Promise<T
     notIsolated: drivers.find(({ available }) => available)?.notIsolated ?? [],
     attacker: createHand(client, runtime),
     neighbour: createHand(client, runtime),
+    noter: createHand(client, runtime, stores.mounted),
+    stores,
     addresses: Object.values(manager.addresses).filter((address) => address !== undefined),
     async stop() {
       client.close();
@@ -86,12 +94,12 @@ export async function openTarget(runtime: RuntimeName, agent: string): Promise<T
   };
 }
 
-function createHand(client: Client, runtime: RuntimeName): TargetHand {
+function createHand(client: Client, runtime: RuntimeName, mountedMemories: Mounted = []): TargetHand {
   const sessionId = newId("sesn");
   let handId: string | undefined;
   const id = async () => {
     if (handId !== undefined) return handId;
-    const { hand } = await client.provision({ sessionId });
+    const { hand } = await client.provision({ sessionId, recipe: { mountedMemories: [...mountedMemories] } });
     handId = hand?.id ?? "";
     if (runtime !== "virtual") {
       for (const file of ["inside.py", "exhaust.py"])

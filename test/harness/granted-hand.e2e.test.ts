@@ -92,7 +92,10 @@ it("goes on with a call in a granted hand after the brain that sent it was kille
   await doomed.ended;
   await bed.startHarness();
   const used = await logUntil(bed, b, isIdle(2));
-  expect(ofType(used, "operation.dispatched")).toHaveLength(1);
+  const dispatched = ofType(used, "operation.dispatched");
+  expect(dispatched).toHaveLength(1);
+  const told = ofType(await log(bed, a), "hand.used");
+  expect(told).toMatchObject([{ by_session_id: b, operation_id: dispatched[0]?.operation_id, tool: "bash" }]);
   await send(bed, a, message(`use-hand ${handId} once`));
   expect(lastWords(await logUntil(bed, a, isIdle(2)))).toBe("Said: /workspace/sub\nb\n");
 }, 60_000);

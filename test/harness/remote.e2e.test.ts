@@ -35,12 +35,24 @@ steps:
   - emit: [{ text: "Said: {{tool_result}}" }]
 `;
 
+const remembers = `
+name: remembers
+priority: 50
+match: { last_user_text: '\\bremember\\b' }
+steps:
+  - emit: [{ tool_use: { name: bash, input: { command: "cd /mnt/memory/of-workers; cat known.md; echo learned > new.md" } } }]
+  - emit: [{ text: "Said: {{tool_result}}" }]
+`;
+
 beforeAll(async () => {
   folder = await tempDir("manyhands-remote-");
   const names = ["first", "second", "third", "fourth", "fifth"];
-  bed = await startBed(Object.fromEntries(names.map((name) => [name, scenario(name)])), {
-    sandboxManager: { MH_WORK_LEASE_MS: String(leaseMs) },
-  });
+  bed = await startBed(
+    { ...Object.fromEntries(names.map((name) => [name, scenario(name)])), remembers },
+    {
+      sandboxManager: { MH_WORK_LEASE_MS: String(leaseMs) },
+    },
+  );
   const harness = await bed.startHarness();
   const keysFile = path.join(folder.path, "keys.json");
   const writeKeys = (environment?: string) => {
@@ -81,17 +93,15 @@ afterAll(async () => {
 });
 
 /** Starts a worker with a folder of its own below the test's. */
-function startWorker(maxIdleMs = 1000): ChildProcess {
+function startWorker(maxIdleMs = 1000, within: readonly string[] = []): ChildProcess {
   const script = path.join(import.meta.dirname, "worker-process.ts");
-  const child = spawn(
-    process.execPath,
-    [script, baseURL, environmentId, keys.workers, folder.path, String(maxIdleMs)],
-    {
-      env: nodeEnv(),
-      stdio: "ignore",
-      detached: true,
-    },
-  );
+  const command = [process.execPath, script, baseURL, environmentId, keys.workers, folder.path, String(maxIdleMs)];
+  const [program = "", ...args] = [...within, ...command];
+  const child = spawn(program, args, {
+    env: nodeEnv(),
+    stdio: "ignore",
+    detached: true,
+  });
   workers.push(child);
   return child;
 }
@@ -104,7 +114,9 @@ async function kill(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-async function startSession(text: string): Promise<string> {
+type Resources = Anthropic.Beta.SessionCreateParams["resources"];
+
+async function startSession(text: string, resources: Resources = []): Promise<string> {
   const agent = await people.beta.agents.create({
     name: text,
     model: "demo-1",
@@ -113,6 +125,7 @@ async function startSession(text: string): Promise<string> {
   const session = await people.beta.sessions.create({
     agent: agent.id,
     environment_id: environmentId,
+    resources,
     initial_events: [{ type: "user.message", content: [{ type: "text", text }] }],
   });
   return session.id;
@@ -131,14 +144,7 @@ it("serves a session, lets go when it is idle, and serves its next message", asy
     ofType(events, "agent.tool_use").map(({ id }) => id),
   );
   expect(ofType(events, "hand.provisioned")).toEqual([]);
-  const item = await eventually(
-    async () => {
-      const [own] = await workOf(sessionId);
-      if (own?.state !== "stopped") throw new Error(`the item is ${own?.state}`);
-      return own;
-    },
-    { timeoutMs: 15_000, everyMs: 50 },
-  );
+  const item = await stopped(sessionId);
   expect(item.started_at).not.toBeNull();
   await people.beta.sessions.events.send(sessionId, {
     events: [{ type: "user.message", content: [{ type: "text", text: "do the second" }] }],
@@ -206,6 +212,28 @@ it("runs what was asked for after the worker had lost the session", async () => 
   expect(await linesOf("fifth")).toEqual(["begun", "done"]);
 });
 
+it("has a session's memory stores kept by its worker, which reaches no other store", async () => {
+  const { memories, memoryVersions } = people.beta.memoryStores;
+  const store = await people.beta.memoryStores.create({ name: "Of workers" });
+  const shown = await people.beta.memoryStores.create({ name: "Shown" });
+  await memories.create(store.id, { path: "/known.md", content: "known\n" });
+  const resources = [
+    { type: "memory_store" as const, memory_store_id: store.id },
+    { type: "memory_store" as const, memory_store_id: shown.id, access: "read_only" as const },
+  ];
+  startWorker(1000, ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/mnt", "--die-with-parent"]); // its machine's /mnt
+  const sessionId = await startSession("remember this", resources);
+  expect(lastWords(await done(sessionId))).toContain("Said: known");
+  const kept = async () => {
+    const [newest] = (await memoryVersions.list(store.id, { view: "full" })).data;
+    if (newest?.path !== "/new.md") throw new Error("it is not kept yet");
+    return newest;
+  };
+  const version = await eventually(kept, { timeoutMs: 20_000, everyMs: 100 });
+  expect(version).toMatchObject({ content: "learned\n", created_by: { type: "session_actor", session_id: sessionId } });
+  await stopped(sessionId);
+});
+
 it("gives keys of workers and tokens of items nothing but their own", async () => {
   const worker = new Anthropic({ baseURL, apiKey: null, authToken: keys.workers, maxRetries: 0 });
   const [own] = await workOf();
@@ -213,7 +241,13 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   await expect(worker.beta.environments.work.poll("env_other")).rejects.toThrow(Anthropic.PermissionDeniedError);
   await expect(people.beta.environments.work.poll("env_other")).rejects.toThrow(Anthropic.NotFoundError);
 
-  const sessionId = await startSession("just talk");
+  const [given, shown, foreign] = await Promise.all(
+    ["Given", "Shown too", "Foreign"].map((name) => people.beta.memoryStores.create({ name })),
+  );
+  const sessionId = await startSession("just talk", [
+    { type: "memory_store", memory_store_id: given?.id ?? "" },
+    { type: "memory_store", memory_store_id: shown?.id ?? "", access: "read_only" },
+  ]);
   const other = await startSession("just talk too");
   const work = await worker.beta.environments.work.poll(environmentId);
   expect(work?.data.id).toBe(sessionId);
@@ -228,6 +262,16 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   const said = { events: [{ type: "user.message" as const, content: [{ type: "text" as const, text: "me" }] }] };
   await expect(holder.beta.sessions.events.send(sessionId, said)).rejects.toThrow(Anthropic.PermissionDeniedError);
 
+  const { memories } = holder.beta.memoryStores;
+  const note = { path: "/note.md", content: "x" };
+  const { id } = await memories.create(given?.id ?? "", note);
+  expect((await memories.retrieve(id, { memory_store_id: given?.id ?? "" })).content).toBe("x");
+  expect((await memories.list(shown?.id ?? "")).data).toEqual([]);
+  await expect(memories.create(shown?.id ?? "", note)).rejects.toThrow(Anthropic.PermissionDeniedError);
+  await expect(memories.list(foreign?.id ?? "")).rejects.toThrow(Anthropic.NotFoundError);
+  await expect(memories.create(foreign?.id ?? "", note)).rejects.toThrow(Anthropic.NotFoundError);
+  await expect(holder.beta.memoryStores.list()).rejects.toThrow(Anthropic.PermissionDeniedError);
+
   const name = { environment_id: environmentId };
   const beat = await holder.beta.environments.work.heartbeat(work?.id ?? "", {
     ...name,
@@ -241,6 +285,17 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   await expect(holder.beta.sessions.retrieve(sessionId)).rejects.toThrow(Anthropic.AuthenticationError);
   expect((await log(bed, sessionId)).some(({ type }) => type === "user.tool_result")).toBe(false);
 });
+
+/** Its item once its worker has let go. */
+const stopped = (sessionId: string) =>
+  eventually(
+    async () => {
+      const [own] = await workOf(sessionId);
+      if (own?.state !== "stopped") throw new Error(`the item is ${own?.state}`);
+      return own;
+    },
+    { timeoutMs: 15_000, everyMs: 50 },
+  );
 
 async function itemOf(sessionId: string) {
   const [item] = await workOf(sessionId);

@@ -163,7 +163,6 @@ export interface EventPayloads {
   "workflow_run.error": { workflow_run_id?: string; error: Json };
   "workflow_run.phase_started": { workflow_run_id: string; workflow_run_phase_id: string };
   "workflow_run.phase_ended": { workflow_run_id: string; phase_started_id: string };
-
   "session.created": SessionSetup;
   "session.archived": object;
   "session.harness_changed": { from_kind: string; to_kind: string };
@@ -196,6 +195,7 @@ export interface EventPayloads {
     received?: boolean;
   };
   "hand.revoked": { hand_id: string; grant_id: string };
+  "hand.used": { hand_id: string; grant_id: string; by_session_id: string; operation_id: string; tool: string };
   "push.settled": SettledPush;
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };
@@ -273,6 +273,7 @@ export const platformEventTypes = [
   "hand.released",
   "hand.granted",
   "hand.revoked",
+  "hand.used",
   "push.settled",
   "context.checkpointed",
   "credential.used",

@@ -20,4 +20,5 @@ it("tells the model name, folder, access and instructions of each store, behind 
       "- /mnt/memory/team-notes (Team Notes): you can read it and not change it. What we know. Look here first.",
   );
   expect(withMemoryWords(parseAgent({ model: { id: "m" } }), [store]).system).toMatch(/^These memory stores/);
+  expect(withMemoryWords(agent, [{ ...store, access: "read_write" }]).system).toContain("and what you change is kept");
 });

@@ -15,8 +15,10 @@ export function memoryWords(resources: readonly JsonObject[]): string {
   return ["These memory stores are folders of your sandbox:", ...stores.map(wordsOf)].join("\n");
 }
 
+const mayChange = "you can read and change it, and what you change is kept: files of text, at most 100 KiB each";
+
 function wordsOf({ name, mount_path, access, description, instructions }: JsonObject): string {
-  const may = access === "read_only" ? "you can read it and not change it" : "you can read and change it";
+  const may = access === "read_only" ? "you can read it and not change it" : mayChange;
   const told = [stringOf(description), stringOf(instructions)].filter((text) => text !== "");
   return [`- ${stringOf(mount_path)} (${stringOf(name)}): ${may}.`, ...told].join(" ");
 }

@@ -77,6 +77,6 @@ describe("event codec", () => {
 
   it("has a payload for every type the core names", () => {
     for (const type of [...clientEventTypes, ...platformEventTypes]) expect(wireEventTypes).toContain(type);
-    expect(wireEventTypes).toHaveLength(58);
+    expect(wireEventTypes).toHaveLength(59);
   });
 });

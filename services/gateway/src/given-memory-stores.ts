@@ -32,7 +32,7 @@ export async function memoryStoreResources(
       if (store === undefined || store.archivedAt) return refuse(field, `${memory_store_id} is archived`);
       const { name, description } = store;
       const words = { name, description, mount_path: memoryMountPath(name), instructions: instructions ?? null };
-      return [{ type: "memory_store", memory_store_id, access, ...words }];
+      return [{ type: "memory_store", memory_store_id, access: access ?? "read_write", ...words }];
     } catch (thrown) {
       if (toAppError(thrown).kind === "notFound") return refuse(field, `${memory_store_id} does not exist`);
       throw thrown;

@@ -61,8 +61,8 @@ enum { R_FENCED = 1, R_BAD = 2, R_CONFLICT = 3, R_BUSY = 4, R_NOT_STARTED = 5, R
 enum { K_SHELL = 1, K_EXEC = 2, K_RESTART = 3, K_READ = 4, K_WRITE = 5, K_TREE = 6,
        K_MANIFEST = 7, K_BUNDLE = 8, K_PLACE = 9 };
 
-/* What K_PLACE does with a piece: more will follow, the file is whole, or take the file away. */
-enum { PLACE_MORE = 0, PLACE_LAST = 1, PLACE_REMOVE = 2 };
+/* What K_PLACE does with a piece: more will follow, the file is whole, take the file away; or make a folder for tools. */
+enum { PLACE_MORE = 0, PLACE_LAST = 1, PLACE_REMOVE = 2, PLACE_FOLDER = 3 };
 
 /* Where an operation is. P_UNKNOWN: a STARTED entry found by an agent that did not see its end. */
 enum { P_QUEUED = 1, P_RUNNING = 2, P_EXITED = 3, P_UNKNOWN = 4 };

@@ -1,7 +1,8 @@
 /*
  * Files that tools can read and not change. The child that does this is who the agent is, so it goes only where nobody
  * else could have put a link in its way: below folders that are the agent's own, link by link refused, never by a
- * whole path. A file appears under its name when it is whole.
+ * whole path. A file appears under its name when it is whole. A folder that tools may write in is made here and entered
+ * by tools only: the agent goes through none that anybody else can change.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +15,7 @@
 
 #define PLACED_MODE 0444
 #define FOLDER_MODE 0755
+#define TOOLS_FOLDER_MODE 0777
 #define MAX_NAME 255
 
 static const char *const roots[] = {"/mnt/session/uploads/", "/mnt/memory/"};
@@ -22,7 +24,7 @@ static int open_folder(int at, const char *name) {
   struct stat st;
   int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return -1;
-  if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) return fd;
+  if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH))) return fd;
   close(fd);
   errno = EPERM;
   return -1;
@@ -72,10 +74,21 @@ static int copy(int from, int to, off_t at) {
   return 0;
 }
 
+/* A folder of the tools' own. Its parent is ours, so that nobody can put anything else under its name. */
+static int make_tools_folder(int parent, const char *name) {
+  if (mkdirat(parent, name, FOLDER_MODE) != 0 && errno != EEXIST) return errno;
+  int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return errno;
+  int bad = fchmod(fd, TOOLS_FOLDER_MODE) == 0 ? 0 : errno;
+  close(fd);
+  return bad;
+}
+
 int child_place(const char *path, uint64_t offset, int body, uint32_t how) {
   char name[MAX_NAME + 1], part[MAX_NAME + 1];
   int folder = folder_of(path, how != PLACE_REMOVE, name);
   if (folder < 0) return how == PLACE_REMOVE && errno == ENOENT ? 0 : errno;
+  if (how == PLACE_FOLDER) return make_tools_folder(folder, name);
   if (snprintf(part, sizeof part, ".mh-part-%s", name) >= (int)sizeof part) return ENAMETOOLONG;
   if (how == PLACE_REMOVE) {
     unlinkat(folder, part, 0);

@@ -30,7 +30,7 @@ export type Config = {
   readonly stateDir: string;
   /** The way out for git; undefined: connections inside hands are refused. */
   readonly git: { readonly host: string; readonly port: number; readonly vaultAddress: string } | undefined;
-  /** Where hands that are passed between sessions are recorded; undefined: hands are not passed. */
+  /** Where files and memories of sessions are, and hands that are passed are recorded; undefined: none of these. */
   readonly sessionStoreAddress: string | undefined;
   /** Whether hands' files are kept after each operation that changed them. */
   readonly snapshots: boolean;
@@ -92,7 +92,7 @@ export function readConfig(env: Env): Config {
       doc: "Copies of the hand records: 1 in development, 3 in production.",
     }),
     sessionStoreAddress: reader.optional("MH_SESSION_STORE_ADDR", {
-      doc: "gRPC target of session-store; absent = hands are not passed between sessions.",
+      doc: "gRPC target of session-store; absent = no files and memories in hands, and none is passed between sessions.",
     }),
     advertise: reader.optional("MH_ADVERTISE_ADDR", {
       doc: "host:port where other managers reach this one; absent = where it listens.",

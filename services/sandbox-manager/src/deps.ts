@@ -23,7 +23,7 @@ import { createMemoryHandStore } from "./hands/memory-hand-store.ts";
 import { createPeers } from "./hands/peers.ts";
 import { releaseHand } from "./hands/take-hand.ts";
 import { createFileSource } from "./mounts/file-source.ts";
-import { createMemorySource, type MemorySource } from "./mounts/memory-source.ts";
+import { createMemories, type Memories } from "./mounts/memories.ts";
 import { createOutputs, type Outputs } from "./outputs/outputs.ts";
 import { createBusFileStore } from "./snapshots/bus-file-store.ts";
 import type { FileStore } from "./snapshots/file-store.ts";
@@ -43,7 +43,11 @@ export type Deps = {
 };
 
 /** What a test may put in place of the real thing. */
-export type Overrides = { readonly store?: HandStore; readonly dial?: TunnelDialer };
+export type Overrides = {
+  readonly store?: HandStore;
+  readonly dial?: TunnelDialer;
+  readonly memories?: Memories;
+};
 
 /** Opens the bus, the drivers and the way out; what is opened registers its own stop. */
 export async function createDeps(config: Config, shell: Shell, overrides: Overrides = {}): Promise<Deps> {
@@ -82,7 +86,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     peers,
     ...(files ? { snapshots: createSnapshots(files, systemClock, logger, outputs) } : {}),
     ...(fileService ? { files: createFileSource(fileService) } : {}),
-    ...openMemories(config, shell),
+    ...(overrides.memories ? { memories: overrides.memories } : openMemories(config, shell)),
     ...(dialer ? { dial: dialer } : {}),
     ...(way ? { egressOf: way.egressOf } : {}),
     limits: config.limits,
@@ -187,12 +191,12 @@ function openFileService(config: Config, { lifecycle, metrics }: Shell): FileCli
   return client;
 }
 
-function openMemories(config: Config, { lifecycle, metrics }: Shell): { memories?: MemorySource } {
+function openMemories(config: Config, { lifecycle, metrics }: Shell): { memories?: Memories } {
   if (config.sessionStoreAddress === undefined) return {};
   const address = config.sessionStoreAddress;
   const client = createRpcClient(MemoryService, { address, defaultDeadlineMs: LOG_MS, metrics });
   lifecycle.onStop("memory client", () => client.close());
-  return { memories: createMemorySource(client) };
+  return { memories: createMemories(client) };
 }
 
 /** What hands put out becomes files of their sessions, where there is a place for either. */

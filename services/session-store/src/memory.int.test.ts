@@ -4,7 +4,7 @@ import { MemoryOperation, MemoryService } from "@manyhands/protocol";
 import { type NatsServer, startNatsServer } from "@manyhands/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { sha256Of } from "./memory/change-memory.ts";
-import { startStore, testConfig } from "./testing/service.ts";
+import { json, newSession, startStore, testConfig } from "./testing/service.ts";
 
 const workspaceId = "wrkspc_memory";
 let server: NatsServer;
@@ -155,6 +155,38 @@ it("takes many writers at once: every change is made once, on what the one befor
   expect(await pathsOf(name)).toEqual(["/count", "/n1", "/n2", "/n3", "/n4"]);
   const { versions } = await memories.listMemoryVersions({ ...name, pageSize: 100 });
   expect(versions.map(({ sequence }) => Number(sequence))).toEqual(Array.from({ length: 13 }, (_, n) => 13 - n));
+});
+
+it("lets a session read what it was given, and change what it was given to change, in its own name", async () => {
+  const [given, shown, other] = await Promise.all([newStore(), newStore(), newStore()]);
+  const sessionId = await newSession(store.sessions, {
+    workspaceId,
+    resourcesJson: json([
+      { type: "memory_store", memory_store_id: given.storeId, access: "read_write" },
+      { type: "memory_store", memory_store_id: shown.storeId, access: "read_only" },
+    ]),
+  });
+  const as = ({ storeId }: { storeId: string }) => ({ sessionId, storeId });
+  const { memory } = await memories.createMemory({ ...as(given), path: "/a", content: "one", actor });
+  const memoryId = memory?.id ?? "";
+  await memories.updateMemory({ ...as(given), memoryId, content: "two", expectedSha256: sha256Of("one") });
+  expect((await memories.getMemory({ ...as(given), memoryId })).memory?.content).toBe("two");
+  await memories.deleteMemory({ ...as(given), memoryId, expectedSha256: sha256Of("two") });
+  const { versions } = await memories.listMemoryVersions(given);
+  expect(versions.map(({ createdBy }) => createdBy?.sessionId)).toEqual([sessionId, sessionId, sessionId]);
+
+  const kept = (await memories.createMemory({ ...shown, path: "/a", content: "x" })).memory?.id ?? "";
+  expect((await memories.getMemory({ ...as(shown), memoryId: kept })).memory?.content).toBe("x");
+  const refused = { kind: "denied", reason: "MEMORY_READ_ONLY" };
+  await expect(memories.createMemory({ ...as(shown), path: "/b", content: "x" })).rejects.toMatchObject(refused);
+  await expect(memories.updateMemory({ ...as(shown), memoryId: kept, content: "y" })).rejects.toMatchObject(refused);
+  await expect(memories.deleteMemory({ ...as(shown), memoryId: kept })).rejects.toMatchObject(refused);
+  for (const foreign of [as(other), { ...as(given), sessionId: "sesn_none" }]) {
+    const absent = { kind: "notFound" };
+    await expect(memories.listMemories(foreign)).rejects.toMatchObject(absent);
+    await expect(memories.getMemory({ ...foreign, memoryId })).rejects.toMatchObject(absent);
+    await expect(memories.createMemory({ ...foreign, path: "/b", content: "x" })).rejects.toMatchObject(absent);
+  }
 });
 
 it("lists by folder and page", async () => {

@@ -2,6 +2,7 @@ import type { Probe } from "../probe.ts";
 import { agentProbes } from "./agent.ts";
 import { fileProbes } from "./files.ts";
 import { kernelProbes } from "./kernel.ts";
+import { memoryProbes } from "./memories.ts";
 import { networkProbes } from "./network.ts";
 import { resourceProbes } from "./resources.ts";
 import { secretProbes } from "./secrets.ts";
@@ -14,6 +15,7 @@ export const probes: readonly Probe[] = [
   ...secretProbes,
   ...networkProbes,
   ...fileProbes,
+  ...memoryProbes,
   ...sessionProbes,
   ...resourceProbes,
 ];

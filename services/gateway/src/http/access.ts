@@ -21,6 +21,14 @@ const ofSessions: ReadonlySet<OperationName | undefined> = new Set([
   "sessions.events.stream",
   "sessions.events.send",
 ]);
+/** Of which stores, session-store judges: those that the session was given. */
+const ofGivenStores: ReadonlySet<OperationName | undefined> = new Set([
+  "memories.create",
+  "memories.retrieve",
+  "memories.list",
+  "memories.update",
+  "memories.delete",
+]);
 
 /** Throws AppError `denied` unless the caller may use this operation with these path parameters. */
 export function checkAccess(
@@ -31,7 +39,9 @@ export function checkAccess(
   if (work !== undefined) {
     const isOwnItem = ofItems.has(op) && param("w") === work.workId;
     const isOwnSession = ofSessions.has(op) && work.sessionId !== undefined && param("session") === work.sessionId;
-    if (!isOwnItem && !isOwnSession) throw denied("this token is for one work item and its session only");
+    const isOwnMemory = ofGivenStores.has(op) && work.sessionId !== undefined;
+    if (!isOwnItem && !isOwnSession && !isOwnMemory)
+      throw denied("this token is for one work item and its session only");
   } else if (environmentId !== undefined) {
     if (!ofEnvironmentKeys.has(op) || param("environment") !== environmentId) {
       throw denied("this key is for the work of one environment only");

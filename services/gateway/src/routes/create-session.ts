@@ -100,12 +100,16 @@ async function offered(deps: CreateDeps, call: Call, session: StoredSession): Pr
   return toSession(session);
 }
 
-/** Nothing of the platform reaches into a worker's machine to put a repository there. */
+/** Nothing of the platform reaches into a worker's machine to put a repository there; memories the worker gets itself. */
 function refuseResources(environment: Environment, input: Input): void {
-  if (environment.config.type !== "self_hosted" || (input.resources ?? []).length === 0) return;
-  const description = "must be empty: a self-hosted environment has no repositories, files or memory stores mounted";
-  throw AppError.invalid([{ field: "resources", description }]);
+  if (environment.config.type !== "self_hosted") return;
+  const problems = (input.resources ?? []).flatMap(({ type }, index) =>
+    type === "memory_store" ? [] : [{ field: `resources[${index}]`, description: NOT_MOUNTED }],
+  );
+  if (problems.length > 0) throw AppError.invalid(problems);
 }
+
+const NOT_MOUNTED = "must be a memory_store: a self-hosted environment has no repositories or files mounted";
 
 function givenStore(resource: NonNullable<Input["resources"]>[number], index: number): GivenStore[] {
   return resource.type === "memory_store" ? [{ input: resource, field: `resources[${index}]` }] : [];

@@ -18,7 +18,7 @@ type View = "basic" | "full";
 export const memoryRoutes = ({ memories }: Pick<Deps, "memories">) => ({
   "memories.create": async (call: Call): Promise<Memory> => {
     const { path, content } = check(memoryCreate, call.body, "body");
-    const request = { ...storeOf(call), path, content: content ?? "", actor: actorOf(call) };
+    const request = { ...askedStore(call), path, content: content ?? "", actor: actorOf(call) };
     const { memory } = await memories.createMemory(request, call.rpc);
     return answer(call, memory, viewOf(call, "basic"));
   },
@@ -37,7 +37,7 @@ export const memoryRoutes = ({ memories }: Pick<Deps, "memories">) => ({
       depth: param.oneOf(["0", "1"]),
     });
     const request = {
-      ...storeOf(call),
+      ...askedStore(call),
       pathPrefix: query.path_prefix ?? "",
       depth: Number(query.depth ?? 0),
       ...pageOf(view, query),
@@ -120,7 +120,15 @@ function pageOf(view: View, { limit, page }: { limit: number; page?: string | un
 }
 
 function memoryOf(call: Call) {
-  return { ...storeOf(call), memoryId: call.param("memory") };
+  return { ...askedStore(call), memoryId: call.param("memory") };
+}
+
+/** The holder of a work item's token asks in the name of its session, and gets what that was given. */
+function askedStore(call: Call) {
+  const { work } = call.caller;
+  return work === undefined
+    ? storeOf(call)
+    : { workspaceId: "", storeId: call.param("store"), sessionId: work.sessionId ?? "" };
 }
 
 function versionOf(call: Call) {

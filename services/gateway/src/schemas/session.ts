@@ -55,7 +55,7 @@ export type FileInput = z.infer<typeof file>;
 const memoryStore = z.object({
   type: z.literal("memory_store"),
   memory_store_id: id,
-  access: z.literal("read_only", { error: "must be read_only (read_write is not served yet)" }),
+  access: z.enum(["read_write", "read_only"], { error: "must be read_write or read_only" }).nullish(),
   instructions: text(0, 4096).nullish(),
 });
 

@@ -47,8 +47,9 @@ function fileOf({ type, file_id, mount_path }: JsonObject) {
   return type === "file" ? [{ fileId: stringOf(file_id), path: stringOf(mount_path) }] : [];
 }
 
-function memoryOf({ type, memory_store_id, mount_path }: JsonObject) {
-  return type === "memory_store" ? [{ storeId: stringOf(memory_store_id), path: stringOf(mount_path) }] : [];
+function memoryOf({ type, memory_store_id, mount_path, access }: JsonObject) {
+  if (type !== "memory_store") return [];
+  return [{ storeId: stringOf(memory_store_id), path: stringOf(mount_path), writable: access === "read_write" }];
 }
 
 function networkOf({ type, allowed_hosts, allow_mcp_servers, allow_package_managers }: JsonObject) {

@@ -50,7 +50,7 @@ const KIND = {
   bundle: 8,
   place: 9,
 } as const;
-const PLACE_STEPS = { more: 0, last: 1, remove: 2 } as const;
+const PLACE_STEPS = { more: 0, last: 1, remove: 2, folder: 3 } as const;
 const PHASES = ["unknown", "queued", "running", "exited", "unknown"] as const;
 const KILLERS = [undefined, "timeout", "cancel", "out_of_memory"] as const;
 const NOTHING = new Uint8Array();

@@ -54,15 +54,16 @@ export type ManifestAction = {
 /** The bytes of at most 256 files, whose paths have at most 32 KiB in all (see `parseBundle`); links are not followed. */
 export type BundleAction = { readonly kind: "bundle"; readonly paths: readonly string[] };
 /**
- * A piece of a file that tools can read and not change, below `/mnt/session/uploads` or `/mnt/memory`. The file is there, whole, after its
- * `last` piece; `remove` takes it away and is fine when there is none. The exit code is 0 or an errno.
+ * A piece of a file that tools can read and not change, below `/mnt/session/uploads` or `/mnt/memory`. The file is there,
+ * whole, after its `last` piece; `remove` takes it away and is fine when there is none. `folder` makes a folder in which
+ * tools may do what they like and nothing is placed. The exit code is 0 or an errno.
  */
 export type PlaceAction = {
   readonly kind: "place";
   readonly path: string;
   readonly offset: number;
   readonly content: Uint8Array;
-  readonly step: "more" | "last" | "remove";
+  readonly step: "more" | "last" | "remove" | "folder";
 };
 /** A tool call as it came; only for drivers that take tools. */
 export type ToolAction = { readonly kind: "tool"; readonly name: string; readonly input: unknown };

@@ -1,6 +1,6 @@
 import type { HeldHand } from "../hands/held-hands.ts";
-import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
+import { beginUse, endUse } from "../hands/use.ts";
 import type { Grant } from "./grant.ts";
 
 /**

@@ -42,10 +42,19 @@ type Caller = { readonly sessionId: string; readonly grantToken?: string };
 const run = (client: SandboxClient, handId: string, caller: Caller, command: string, epoch = 1n) =>
   executeCall(client, { handId, input: { command }, epoch, ...caller }).then(({ result }) => result);
 
-/** Types and grants of what a session's log says about its hands. */
+/** Types and grants of what a session's log says about its hands, but for their uses. */
 async function handEvents(sessionId: string) {
+  return (await logOf(sessionId)).filter(({ type }) => type.startsWith("hand.") && type !== "hand.used");
+}
+
+/** What a session's log says of other sessions' calls in its hands. */
+async function uses(sessionId: string) {
+  return (await logOf(sessionId)).filter(({ type }) => type === "hand.used");
+}
+
+async function logOf(sessionId: string) {
   const { events } = await store.sessions.getEvents({ workspaceId: "", sessionId, includePlatform: true });
-  return events.map(decodeEvent).filter(({ type }) => type.startsWith("hand."));
+  return events.map(decodeEvent);
 }
 
 beforeAll(async () => {
@@ -155,6 +164,28 @@ test("revoking cuts the running call of the grant and of those made from it, and
   expect(await types(a)).toEqual(["hand.granted", "hand.granted", "hand.revoked", "hand.revoked"]);
   expect(await types(b)).toEqual(["hand.granted", "hand.granted", "hand.revoked", "hand.revoked"]);
   expect(await types(c)).toEqual(["hand.granted", "hand.revoked"]);
+});
+
+test("the owner's log names every call of others in its hand, each once, before it begins", async () => {
+  const { a, b, handId } = await twoSessions();
+  const { grantId, token } = await one.client.grant({ handId, sessionId: a, toSessionId: b, rights: ["execute"] });
+  const caller = { sessionId: b, grantToken: token };
+  const operationId = newId("sevt");
+  const call = { handId, operationId, input: { command: "sleep 50" }, epoch: 1n, ...caller };
+  const running = executeCall(two.client, call).then(({ result }) => result);
+  const used = { hand_id: handId, grant_id: grantId, by_session_id: b, operation_id: operationId, tool: "bash" };
+  await eventually(async () => (await uses(a)).length === 1);
+  expect(await uses(a)).toMatchObject([used]);
+  // The same call through the other manager attaches, and is told once.
+  const again = executeCall(one.client, call).then(({ result }) => result);
+  const look = { handId, name: "glob", input: { pattern: "*" }, epoch: 1n, ...caller };
+  await executeCall(one.client, look);
+  await one.client.revokeGrant({ grantId, sessionId: a });
+  expect([await running, await again]).toMatchObject([{ outcome: Outcome.KILLED }, { outcome: Outcome.KILLED }]);
+  await expect(executeCall(one.client, look)).rejects.toMatchObject({ reason: "GRANT_REVOKED" });
+  await run(one.client, handId, { sessionId: a }, "true", 7n);
+  expect(await uses(a)).toMatchObject([used, { ...used, operation_id: expect.any(String), tool: "glob" }]);
+  expect(await uses(b)).toEqual([]);
 });
 
 test("narrowing only takes away, time ends a grant and its operation, and what is not granted is refused", async () => {

@@ -4,6 +4,7 @@ import { AppError, newId } from "@manyhands/kit";
 import type { HandRecord, StoredHand } from "../hands/hand-record.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
+import { flushMemories } from "../mounts/sync-memories.ts";
 import { cutUnder } from "./cut.ts";
 import { endGrant, sameWorkspace, sessionLogOf, tellEnded } from "./pass-hands.ts";
 
@@ -31,6 +32,7 @@ export async function moveHand(manager: Manager, held: HeldHand, target: Target)
     const other = (await manager.store.current(target.sessionId, target.name))?.record;
     if (other?.state === "ready" || other?.state === "provisioning")
       throw AppError.conflict("NAME_TAKEN", `session ${target.sessionId} has a living hand ${target.name} already`);
+    await flushMemories(manager, held); // what it wrote is its own to keep; the next session has stores of its own
     const operations = await ownOperations(manager, held);
     const move = { ...target, moveId: newId("move"), atMs: manager.clock.nowMs(), operations };
     const moved = await manager.store.move(found, move);

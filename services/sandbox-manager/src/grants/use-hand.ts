@@ -1,4 +1,5 @@
 /** Operations under a grant: noted before they begin, bounded by its end, and cut when it is revoked. */
+import { createHash } from "node:crypto";
 import { AppError, toAppError } from "@manyhands/kit";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -6,9 +7,31 @@ import { type Call, type Follow, followOperation, type Item, runCall } from "../
 import { type Admitted, allowed, checkEpoch, noteOperation } from "./admit.ts";
 import type { Use } from "./decide.ts";
 import type { Grant } from "./grant.ts";
+import { sessionLogOf } from "./pass-hands.ts";
 import type { RunningUse } from "./running-uses.ts";
 
+/** A tool's name comes from whoever calls; its beginning is enough for a log. */
+const MAX_TOOL_CHARACTERS = 64;
 const REVOKED_WORDS = "killed: the right to use this sandbox was revoked";
+
+/**
+ * Tells the log of the hand's own session who calls what in it, before it begins. The same call again is told once. A
+ * holder that is the hand's own session by now has it in its own log.
+ */
+async function tellOwner(manager: Manager, held: HeldHand, call: Call, use: Use): Promise<void> {
+  const { sessionId: ownerId, handId } = held.stored.record;
+  if (ownerId === use.sessionId) return;
+  const requestId = `used_${createHash("sha256").update(call.operationId).digest("hex").slice(0, 40)}`;
+  await sessionLogOf(manager).record(ownerId, requestId, {
+    id: "",
+    type: "hand.used",
+    hand_id: handId,
+    grant_id: use.grantId,
+    by_session_id: use.sessionId,
+    operation_id: call.operationId,
+    tool: call.name.slice(0, MAX_TOOL_CHARACTERS),
+  });
+}
 
 /** Runs a call of a session that was granted the right. It is killed when the grant ends, and when it is revoked. */
 export async function* runUnderGrant(
@@ -21,6 +44,7 @@ export async function* runUnderGrant(
   const running = manager.uses.begin(use.grantId);
   try {
     const { untilMs } = await noteOperation(manager, held, { ...use, operationId: call.operationId });
+    await tellOwner(manager, held, call, use);
     const capMs = Math.max(1, untilMs - manager.clock.nowMs());
     for await (const item of runCall(manager, held, { ...call, capMs })) {
       // Revoked between the note and the start: what was to be cut was not there yet.

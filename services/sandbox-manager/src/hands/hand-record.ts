@@ -13,8 +13,8 @@ export type NetworkPolicy = {
 /** A file and where it appears. */
 export type MountedFile = { readonly fileId: string; readonly path: string };
 
-/** A memory store and the folder it appears under. */
-export type MountedMemory = { readonly storeId: string; readonly path: string };
+/** A memory store and the folder it appears under. `writable`: what tools change there goes back to the store. */
+export type MountedMemory = { readonly storeId: string; readonly path: string; readonly writable?: boolean };
 
 /** What a hand is made from, as it is stored; the wire form is `manyhands.sandbox.v1.Recipe`. */
 export type Recipe = {
@@ -28,7 +28,7 @@ export type Recipe = {
   readonly files: readonly { readonly path: string; readonly contentBase64: string; readonly mode: number }[];
   /** Files of the session's workspace that it can read; absent: none. */
   readonly mountedFiles?: readonly MountedFile[];
-  /** Memory stores that it can read; absent: none. */
+  /** Memory stores whose memories it has as files; absent: none. */
   readonly mountedMemories?: readonly MountedMemory[];
   readonly driver: string;
   /** What the manager that makes it must be labelled with. Absent in records of earlier versions. */

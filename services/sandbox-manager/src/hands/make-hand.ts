@@ -6,7 +6,7 @@ import { AppError, newId, toAppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
 import type { HandEgress } from "../egress/hand-egress.ts";
 import { noFiles } from "../mounts/file-source.ts";
-import { noMemories } from "../mounts/memory-source.ts";
+import { noMemories } from "../mounts/memories.ts";
 import { mountFiles } from "../mounts/mount-files.ts";
 import { mountMemories } from "../mounts/mount-memories.ts";
 import { prepareRecipe } from "../recipe/prepare-recipe.ts";

@@ -5,7 +5,7 @@ import type { GrantStore } from "../grants/grant-store.ts";
 import { createRunningUses, type RunningUses } from "../grants/running-uses.ts";
 import type { SessionLog } from "../grants/session-log.ts";
 import type { FileSource } from "../mounts/file-source.ts";
-import type { MemorySource } from "../mounts/memory-source.ts";
+import type { Memories } from "../mounts/memories.ts";
 import type { Snapshots } from "../snapshots/snapshots.ts";
 import { driverOf } from "./build-hand.ts";
 import type { HandStore } from "./hand-store.ts";
@@ -47,7 +47,8 @@ export type Manager = {
   readonly snapshots?: Snapshots;
   /** Where files of sessions come from; absent: nowhere. */
   readonly files?: FileSource;
-  readonly memories?: MemorySource;
+  /** Where memories of sessions are; absent: nowhere. */
+  readonly memories?: Memories;
   /** The way to git hosts, in the name of a session. */
   readonly dial?: TunnelDialer;
   /** What hands of a session hold in place of its credentials; absent: nothing. */

@@ -2,15 +2,16 @@
 import { AppError, systemClock, toAppError } from "@manyhands/kit";
 import type { Hand, OperationPart, OperationState } from "../drivers/driver.ts";
 import { wasNeverSent } from "../drivers/hand-lost.ts";
+import { keepMemories, refreshMemories } from "../mounts/sync-memories.ts";
 import { boundedText } from "../tools/bounded-text.ts";
 import { inputHash } from "../tools/input-hash.ts";
 import { type CollectedOutput, createOutputCollector } from "../tools/output-collector.ts";
 import type { ToolCall } from "../tools/tool.ts";
 import { checkCall } from "../tools/toolset.ts";
 import type { HeldHand } from "./held-hands.ts";
-import { beginUse, endUse } from "./idle.ts";
 import type { Manager } from "./manager.ts";
 import { lostResult, type Result, unknownResult } from "./results.ts";
+import { beginUse, endUse } from "./use.ts";
 
 /** How long the reason of a loss is waited for. */
 const EXPLAIN_MS = 2000;
@@ -43,6 +44,7 @@ export async function* runCall(manager: Manager, held: HeldHand, call: Call): As
   await beginUse(manager, held);
   try {
     await manager.snapshots?.settled(held.hand.handId);
+    await refreshMemories(manager, held);
     yield* start(manager, held, call, checked.call);
   } finally {
     endUse(manager, held);
@@ -73,7 +75,8 @@ async function* start(manager: Manager, held: HeldHand, call: Call, tool: ToolCa
     yield { type: "started", attached: started.existing };
     const changes = prepared.kind === "shell" || prepared.kind === "exec" || prepared.kind === "write";
     const after = () => manager.snapshots?.after(held.hand.handId, call.operationId, changes);
-    yield* follow(started.parts, tool, 0, isStreamed(prepared.kind), started.existing ? undefined : after);
+    const parts = follow(started.parts, tool, 0, isStreamed(prepared.kind), started.existing ? undefined : after);
+    yield* withMemories(manager, held, parts, changes);
   } catch (error) {
     yield { type: "result", result: await endOf(held, call.operationId, error, known) };
   }
@@ -121,7 +124,8 @@ export async function* followOperation(manager: Manager, held: HeldHand, asked: 
     yield { type: "started", attached: true };
     const tool = held.calls.get(operationId) ?? toolOf(asked) ?? PLAIN;
     const after = () => manager.snapshots?.after(held.hand.handId, operationId, true);
-    yield* follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"), after);
+    const items = follow(parts, tool, fromOffset, isStreamed(tool.action?.kind ?? "shell"), after);
+    yield* withMemories(manager, held, items, true);
   } catch (error) {
     yield { type: "result", result: await endOf(held, operationId, error, held.calls.has(operationId)) };
   } finally {
@@ -160,6 +164,25 @@ async function* follow(
       yield { type: "output", offset: part.offset + known, data: part.bytes.subarray(known) };
   }
   throw AppError.internal(new Error("an operation's parts ended without an exit"));
+}
+
+/** The result waits until what the operation left in memory folders is in their stores, and says what is not. */
+async function* withMemories(
+  manager: Manager,
+  held: HeldHand,
+  items: AsyncIterable<Item>,
+  mayChange: boolean,
+): AsyncGenerator<Item> {
+  for await (const item of items) {
+    const notes = item.type === "result" ? await keepMemories(manager, held, mayChange) : [];
+    yield item.type === "result" && notes.length > 0 ? { ...item, result: withNotes(item.result, notes) } : item;
+  }
+}
+
+function withNotes(result: Result, notes: readonly string[]): Result {
+  const { content } = result;
+  const words = notes.map((note) => `[memory: ${note}]`).join("\n");
+  return { ...result, content: content === "" || content.endsWith("\n") ? content + words : `${content}\n${words}` };
 }
 
 /** Files and listings are raw material for an answer; only what a command prints is worth watching. */

@@ -4,6 +4,7 @@
  */
 import { AppError, toAppError } from "@manyhands/kit";
 import type { Driver, Hand } from "../drivers/driver.ts";
+import { flushMemories } from "../mounts/sync-memories.ts";
 import type { HandRecord, StoredHand } from "./hand-record.ts";
 import type { HeldHand } from "./held-hands.ts";
 import { driverOfPlace, type Manager } from "./manager.ts";
@@ -92,7 +93,10 @@ export async function releaseHand(manager: Manager, found: StoredHand, reason: s
   if (!(await changeState(manager, handId, "released", reason))) return false;
   const held = manager.held.get(handId);
   // What its last operation put out is the user's: the look at it comes first.
-  if (held && reason !== "unused") await manager.snapshots?.settled(handId);
+  if (held && reason !== "unused") {
+    await manager.snapshots?.settled(handId);
+    await flushMemories(manager, held);
+  }
   manager.held.remove(handId);
   if (reason === "unused" && held && wasUntouched(held) && keepWarm(manager, held)) return true;
   await driverOfPlace(manager, place)?.destroy(handId);

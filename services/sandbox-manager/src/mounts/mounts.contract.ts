@@ -6,9 +6,7 @@ import { run, shell, testPlan } from "../drivers/driver.contract.ts";
 import type { Driver, Hand, OperationAction } from "../drivers/driver.ts";
 import type { MountedFile } from "../hands/hand-record.ts";
 import type { FileSource } from "./file-source.ts";
-import type { MemorySource } from "./memory-source.ts";
 import { mountFiles } from "./mount-files.ts";
-import { mountMemories } from "./mount-memories.ts";
 
 const big = randomBytes(5 * 1024 * 1024 + 7);
 const contents: Readonly<Record<string, Buffer>> = {
@@ -115,33 +113,6 @@ export function describeMounts(title: string, make: () => Promise<Driver>): void
       ]);
       expect(problems).toMatchObject([{ message: expect.stringContaining("file_none") }]);
       expect(await output("cat /workspace/there; ls /workspace")).toMatch(/^a content\n(?![\s\S]*none)/);
-    });
-
-    test("memories are there in their folders, and no tool changes them", async () => {
-      const memories: MemorySource = async function* (_sessionId, storeId) {
-        if (storeId !== "memstore_a") throw AppError.notFound("memory store", storeId);
-        yield { path: "/top.md", content: "top\n" };
-        yield { path: "/deep/er/ü.md", content: "deep\n" };
-      };
-      const stores = [
-        { storeId: "memstore_none", path: "/mnt/memory/none" },
-        { storeId: "memstore_a", path: "/mnt/memory/notes" },
-      ];
-      const problems = await mountMemories({ hand, driver, sessionId: plan.sessionId, source: memories }, stores);
-      expect(problems).toMatchObject([{ message: expect.stringContaining("memstore_none") }]);
-      const shown = "cat /mnt/memory/notes/top.md /mnt/memory/notes/deep/er/ü.md; ls /mnt/memory/notes /mnt/memory";
-      const before = await output(shown);
-      expect(before).toMatch(/^top\ndeep\n/);
-      for (const attack of [
-        "echo x > /mnt/memory/notes/top.md",
-        "echo x > /mnt/memory/notes/new.md",
-        "rm -rf /mnt/memory/notes",
-        "mkdir /mnt/memory/other",
-        "mv /mnt/memory/notes /mnt/memory/moved",
-      ]) {
-        await run(hand, shell(attack));
-        expect(await output(shown), attack).toBe(before);
-      }
     });
 
     test("nothing is placed anywhere else", async () => {

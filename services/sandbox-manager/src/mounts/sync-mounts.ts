@@ -1,8 +1,8 @@
 import { AppError } from "@manyhands/kit";
 import type { HeldHand } from "../hands/held-hands.ts";
-import { beginUse, endUse } from "../hands/idle.ts";
 import type { Wanted } from "../hands/make-hand.ts";
 import type { Manager } from "../hands/manager.ts";
+import { beginUse, endUse } from "../hands/use.ts";
 import { noFiles } from "./file-source.ts";
 import { mountFiles, sameMounts } from "./mount-files.ts";
 

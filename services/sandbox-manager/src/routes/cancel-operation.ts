@@ -4,9 +4,9 @@ import type { OperationState } from "../drivers/driver.ts";
 import { admitAsker } from "../grants/admit.ts";
 import { checkOwnOperation } from "../grants/use-hand.ts";
 import { admitBrain, findHand } from "../hands/find-hand.ts";
-import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
 import { FORWARDED } from "../hands/peers.ts";
+import { beginUse, endUse } from "../hands/use.ts";
 
 /** Kills an operation and its process tree; what has ended stays as it ended. */
 export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxService.method.cancelOperation> {

@@ -5,9 +5,9 @@ import { admitAsker } from "../grants/admit.ts";
 import { stillAllowed } from "../grants/use-hand.ts";
 import { findHand } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
-import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
 import { FORWARDED } from "../hands/peers.ts";
+import { beginUse, endUse } from "../hands/use.ts";
 import { readManifest, readFiles as readOut } from "../snapshots/read-files.ts";
 
 const PIECE_BYTES = 256 * 1024;

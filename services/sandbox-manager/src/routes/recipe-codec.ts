@@ -11,15 +11,15 @@ import {
 import type { FieldViolation } from "@manyhands/kit";
 import type {
   MountedFile,
-  MountedMemory,
   Network,
   RecipeSchema,
   Repository,
+  MountedMemory as WireMemory,
   Packages as WirePackages,
   Recipe as WireRecipe,
 } from "@manyhands/protocol";
 import type { Packages } from "../drivers/driver.ts";
-import type { Recipe } from "../hands/hand-record.ts";
+import type { MountedMemory, Recipe } from "../hands/hand-record.ts";
 import type { ManagerLimits } from "../hands/manager.ts";
 import { isPackageName, PACKAGE_MANAGERS } from "../recipe/package-script.ts";
 
@@ -96,9 +96,7 @@ export function recipeFrom(recipe: WireRecipe | undefined, limits: ManagerLimits
     ...(recipe?.mountedFiles.length
       ? { mountedFiles: recipe.mountedFiles.map(({ fileId, path }) => ({ fileId, path })) }
       : {}),
-    ...(recipe?.mountedMemories.length
-      ? { mountedMemories: recipe.mountedMemories.map(({ storeId, path }) => ({ storeId, path })) }
-      : {}),
+    ...(recipe?.mountedMemories.length ? { mountedMemories: recipe.mountedMemories.map(memoryFrom) } : {}),
     driver: recipe?.driver ?? "",
     managerLabels: { ...recipe?.managerLabels },
     ...packagesFrom(recipe?.packages),
@@ -160,7 +158,7 @@ function mountProblems(files: readonly MountedFile[]): FieldViolation[] {
   return problems;
 }
 
-function memoryProblems(stores: readonly MountedMemory[]): FieldViolation[] {
+function memoryProblems(stores: readonly WireMemory[]): FieldViolation[] {
   const field = "recipe.mounted_memories";
   const problems: FieldViolation[] = [];
   if (stores.length > MAX_MEMORY_STORES)
@@ -186,6 +184,10 @@ function packagesFrom(packages: WirePackages | undefined): { packages?: Packages
   return { packages: { apt, cargo, gem, go, npm, pip } };
 }
 
+function memoryFrom({ storeId, path, writable }: WireMemory): MountedMemory {
+  return { storeId, path, ...(writable ? { writable } : {}) };
+}
+
 function networkFrom({ mode, allowedHosts, allowMcpServers, allowPackageManagers }: Network) {
   return { mode, allowedHosts, allowMcpServers, allowPackageManagers };
 }
@@ -209,7 +211,7 @@ export function recipeToWire(recipe: Recipe): MessageInitShape<typeof RecipeSche
       mode,
     })),
     mountedFiles: (recipe.mountedFiles ?? []).map(({ fileId, path }) => ({ fileId, path })),
-    mountedMemories: (recipe.mountedMemories ?? []).map(({ storeId, path }) => ({ storeId, path })),
+    mountedMemories: (recipe.mountedMemories ?? []).map((memory) => ({ ...memory })),
     driver: recipe.driver,
     managerLabels: recipe.managerLabels ?? {},
     restoreFiles: recipe.restoreFiles ?? false,

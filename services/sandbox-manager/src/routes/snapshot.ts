@@ -1,9 +1,9 @@
 import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import type { SandboxService } from "@manyhands/protocol";
 import { findHand } from "../hands/find-hand.ts";
-import { beginUse, endUse } from "../hands/idle.ts";
 import type { Manager } from "../hands/manager.ts";
 import { FORWARDED } from "../hands/peers.ts";
+import { beginUse, endUse } from "../hands/use.ts";
 
 /** Keeps a hand's files as of now, whoever holds it. */
 export function snapshot(manager: Manager): MethodHandler<typeof SandboxService.method.snapshot> {

@@ -36,6 +36,13 @@ const maxFullPage = 20;
 const maxLookedAt = 200;
 const readsAtOnce = 20;
 
+type Asked = {
+  readonly workspaceId: string;
+  readonly storeId: string;
+  readonly sessionId: string;
+  readonly actor?: MemoryActor | undefined;
+};
+type Need = "read" | "write";
 type MemoryDeps = Pick<Deps, "memoryStores" | "memories" | "cache" | "clock">;
 
 /** RPCs of MemoryService about what is in the stores. */
@@ -57,29 +64,37 @@ export function memoryHandlers(deps: MemoryDeps): ServiceImpl<typeof MemoryServi
 
   const writable = async (name: StoreName) => refuseArchived(await memoryStores.get(name));
 
+  /** The store and who asks: somebody of its workspace, or a session that was given it. */
+  const asked = async (request: Asked, need: Need) => {
+    if (request.workspaceId !== "" || request.sessionId === "")
+      return { name: storeName(request), actor: request.actor };
+    const workspaceId = await workspaceOfSession(deps.cache, request, need);
+    const actor = create(MemoryActorSchema, { sessionId: request.sessionId });
+    return { name: storeName({ ...request, workspaceId }), actor };
+  };
+
   return {
     async createMemory(request) {
-      const name = storeName(request);
+      const { name, actor } = await asked(request, "write");
       const rule = rules();
       checkPath(rule, request.path);
       checkContent(rule, request.content);
       rule.done();
       await writable(name);
       const memoryId = newId("mem");
-      const by = authorOf(request.actor);
+      const by = authorOf(actor);
       const index = await memories.change(name, (now) =>
         createdMemory(now, memoryId, request.path, request.content, numbered(now, by)),
       );
       return { memory: create(MemorySchema, { ...memoryOf(index, memoryId), content: request.content }) };
     },
     async getMemory(request) {
-      const name = storeName(request);
+      const { name } = await asked(request, "read");
       await memoryStores.get(name);
       return { memory: await withContent(name, memoryOf(await memories.read(name), request.memoryId)) };
     },
     async listMemories(request) {
-      const workspaceId = request.workspaceId || (await workspaceOfReader(deps.cache, request));
-      const name = storeName({ ...request, workspaceId });
+      const { name } = await asked(request, "read");
       const limit = limitOf(request);
       const rule = rules();
       rule.check(request.depth <= 1, "depth", "must be 0 or 1");
@@ -103,14 +118,14 @@ export function memoryHandlers(deps: MemoryDeps): ServiceImpl<typeof MemoryServi
       return { items: shown, nextPageToken: more && last ? encodePageToken(query, [last.key]) : "" };
     },
     async updateMemory(request) {
-      const name = storeName(request);
+      const { name, actor } = await asked(request, "write");
       const { memoryId, content, path, expectedSha256 } = request;
       const rule = rules();
       if (path !== undefined) checkPath(rule, path);
       if (content !== undefined) checkContent(rule, content);
       rule.done();
       await writable(name);
-      const by = authorOf(request.actor);
+      const by = authorOf(actor);
       // Of a mere move the content is needed too; it cannot change without its hash.
       const before = await withContent(name, memoryOf(await memories.read(name), memoryId));
       const index = await memories.change(name, (now) => {
@@ -127,9 +142,9 @@ export function memoryHandlers(deps: MemoryDeps): ServiceImpl<typeof MemoryServi
       return { memory: create(MemorySchema, { ...after, content: content ?? before.content ?? "" }) };
     },
     async deleteMemory(request) {
-      const name = storeName(request);
+      const { name, actor } = await asked(request, "write");
       await memoryStores.get(name);
-      const by = authorOf(request.actor);
+      const by = authorOf(actor);
       await memories.change(name, (now) =>
         deletedMemory(now, request.memoryId, request.expectedSha256, numbered(now, by)),
       );
@@ -184,17 +199,23 @@ export function memoryHandlers(deps: MemoryDeps): ServiceImpl<typeof MemoryServi
   };
 }
 
-/** A session reads what it was given and nothing else. */
-async function workspaceOfReader(
+/** A session reads what it was given and nothing else, and changes what it was given to change. */
+async function workspaceOfSession(
   cache: MemoryDeps["cache"],
-  { sessionId, storeId }: { readonly sessionId: string; readonly storeId: string },
+  { sessionId, storeId }: Pick<Asked, "sessionId" | "storeId">,
+  need: Need,
 ): Promise<string> {
   const rule = rules();
   checkSessionId(rule, sessionId);
   rule.done();
   const { header } = await cache.current(sessionId);
-  const isGiven = header?.resources.some(({ memory_store_id }) => memory_store_id === storeId);
-  if (header === undefined || header.deleted || !isGiven) throw AppError.notFound("memory store", storeId.slice(0, 64));
+  const given = header?.resources.find(({ memory_store_id }) => memory_store_id === storeId);
+  if (header === undefined || header.deleted || !given) throw AppError.notFound("memory store", storeId.slice(0, 64));
+  if (need === "write" && given.access !== "read_write")
+    throw AppError.denied(
+      "MEMORY_READ_ONLY",
+      `session ${sessionId} may read memory store ${storeId} and not change it`,
+    );
   return header.workspace_id;
 }
 

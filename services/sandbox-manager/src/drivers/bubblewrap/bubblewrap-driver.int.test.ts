@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { newId, silentLogger, systemClock } from "@manyhands/kit";
 import { afterEach, expect, test } from "vitest";
+import { describeMemories } from "../../mounts/memories.contract.ts";
 import { describeMounts } from "../../mounts/mounts.contract.ts";
 import { agentBinary } from "../../testing/test-images.ts";
 import { collect, describeDriver, run, shell, spec, testPlan } from "../driver.contract.ts";
@@ -17,6 +18,7 @@ async function open(stateDir = mkdtempSync(join(tmpdir(), "mh-")), platform = ne
 
 describeDriver("bubblewrap", { processes: true }, () => open());
 describeMounts("bubblewrap", () => open());
+describeMemories("bubblewrap", () => open());
 
 const undo: (() => Promise<void>)[] = [];
 afterEach(async () => {

@@ -1,6 +1,7 @@
 import { newId, silentLogger } from "@manyhands/kit";
 import Docker from "dockerode";
 import { beforeAll } from "vitest";
+import { describeMemories } from "../../mounts/memories.contract.ts";
 import { describeMounts } from "../../mounts/mounts.contract.ts";
 import { agentBinary, BUSYBOX_IMAGE, DEBIAN_IMAGE, ensureTestImages } from "../../testing/test-images.ts";
 import { describeDriver } from "../driver.contract.ts";
@@ -24,4 +25,5 @@ for (const image of [BUSYBOX_IMAGE, DEBIAN_IMAGE]) {
     });
   describeDriver(`docker, ${image}`, { processes: true }, make);
   describeMounts(`docker, ${image}`, make);
+  describeMemories(`docker, ${image}`, make);
 }

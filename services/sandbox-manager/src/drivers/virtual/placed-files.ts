@@ -18,6 +18,10 @@ export const READ_ONLY = "EROFS: read-only file system";
 /** Guards the folders in this file system from now on; only what is answered can write there. */
 export function guardPlacedFiles(fs: FileSystem): Placing {
   const own = boundTo(fs);
+  /** Folders in which tools may do what they like; themselves they stay. */
+  const open = new Set<string>();
+  const isInside = (path: string) =>
+    isPlaced(path) && ![...open].some((folder) => normalize(path).startsWith(`${folder}/`));
   const refuse = (path: string) => {
     throw new Error(`${READ_ONLY}, '${path}'`);
   };
@@ -84,7 +88,12 @@ export function guardPlacedFiles(fs: FileSystem): Placing {
 
   const parts = new Map<string, Uint8Array[]>();
   return async ({ path, offset, content, step }) => {
-    if (!isInside(path)) return ERRNO.EPERM;
+    if (!isInside(path) || normalize(path) !== path) return ERRNO.EPERM;
+    if (step === "folder") {
+      await own.mkdir(path, { recursive: true });
+      open.add(normalize(path));
+      return 0;
+    }
     if (step === "remove") {
       parts.delete(path);
       await own.rm(path, { force: true });
@@ -106,7 +115,7 @@ export function guardPlacedFiles(fs: FileSystem): Placing {
   };
 }
 
-function isInside(path: string): boolean {
+function isPlaced(path: string): boolean {
   return PLACES.some((place) => normalize(path).startsWith(`${place}/`));
 }
 

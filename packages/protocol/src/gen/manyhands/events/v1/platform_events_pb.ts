@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file manyhands/events/v1/platform_events.proto.
  */
 export const file_manyhands_events_v1_platform_events: GenFile = /*@__PURE__*/
-  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIowDCg1TZXNzaW9uRm9ya2VkEhkKEW9yaWdpbl9zZXNzaW9uX2lkGAEgASgJEhcKD29yaWdpbl9wb3NpdGlvbhgCIAEoBBIVCg1vcmlnaW5fZnJhbWVzGAMgASgEEhIKCmNhcnJpZXJfaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEhIKCmFnZW50X2pzb24YBiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgHIAEoDBINCgV0aXRsZRgIIAEoCRJCCghtZXRhZGF0YRgJIAMoCzIwLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkZvcmtlZC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAogASgMEhEKCXZhdWx0X2lkcxgLIAMoCRIUCgxoYXJuZXNzX2tpbmQYDCABKAkSEwoLYnVkZ2V0X2pzb24YDSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJxChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0SFQoIZ3JhbnRfaWQYBCABKAlIAIgBAUILCglfZ3JhbnRfaWQifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIooBCgtIYW5kR3JhbnRlZBIPCgdoYW5kX2lkGAEgASgJEhAKCGdyYW50X2lkGAIgASgJEhUKDXRvX3Nlc3Npb25faWQYAyABKAkSDgoGcmlnaHRzGAQgAygJEg0KBXRvb2xzGAUgAygJEhUKCHJlY2VpdmVkGAYgASgISACIAQFCCwoJX3JlY2VpdmVkIjAKC0hhbmRSZXZva2VkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkiVwoTQ29udGV4dENoZWNrcG9pbnRlZBIWCg51cF90b19wb3NpdGlvbhgBIAEoBBIUCgxmb2xkX3ZlcnNpb24YAiABKA0SEgoKc3RhdGVfanNvbhgDIAEoDCJEChVTZXNzaW9uTWNwVG9vbHNMaXN0ZWQSFwoPbWNwX3NlcnZlcl9uYW1lGAEgASgJEhIKCnRvb2xzX2pzb24YAiABKAwiWQoLUHVzaFNldHRsZWQSCwoDdXJsGAEgASgJEg8KB291dGNvbWUYAiABKAkSLAoEcmVmcxgDIAMoCzIeLm1hbnloYW5kcy5ldmVudHMudjEuUHVzaGVkUmVmIkMKCVB1c2hlZFJlZhILCgNyZWYYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCRIPCgdvdXRjb21lGAQgASgJIpECCg5DcmVkZW50aWFsVXNlZBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEg0KBXByb3h5GAIgASgJEgwKBGhvc3QYAyABKAkSDgoGbWV0aG9kGAQgASgJEgwKBHBhdGgYBSABKAkSDgoGc3RhdHVzGAYgASgNEhUKDXJlcXVlc3RfYnl0ZXMYByABKAQSFgoOcmVzcG9uc2VfYnl0ZXMYCCABKAQSFAoMb3BlcmF0aW9uX2lkGAkgASgJEhkKDGlucHV0X3Rva2VucxgKIAEoBEgAiAEBEhoKDW91dHB1dF90b2tlbnMYCyABKARIAYgBAUIPCg1faW5wdXRfdG9rZW5zQhAKDl9vdXRwdXRfdG9rZW5zYgZwcm90bzM");
+  fileDesc("CiltYW55aGFuZHMvZXZlbnRzL3YxL3BsYXRmb3JtX2V2ZW50cy5wcm90bxITbWFueWhhbmRzLmV2ZW50cy52MSKvAgoOU2Vzc2lvbkNyZWF0ZWQSFAoMd29ya3NwYWNlX2lkGAEgASgJEhIKCmFnZW50X2pzb24YAiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgDIAEoDBINCgV0aXRsZRgEIAEoCRJDCghtZXRhZGF0YRgFIAMoCzIxLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkNyZWF0ZWQuTWV0YWRhdGFFbnRyeRIWCg5yZXNvdXJjZXNfanNvbhgGIAEoDBIRCgl2YXVsdF9pZHMYByADKAkSFAoMaGFybmVzc19raW5kGAggASgJEhMKC2J1ZGdldF9qc29uGAkgASgMGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIRCg9TZXNzaW9uQXJjaGl2ZWQiOwoVU2Vzc2lvbkhhcm5lc3NDaGFuZ2VkEhEKCWZyb21fa2luZBgBIAEoCRIPCgd0b19raW5kGAIgASgJIowDCg1TZXNzaW9uRm9ya2VkEhkKEW9yaWdpbl9zZXNzaW9uX2lkGAEgASgJEhcKD29yaWdpbl9wb3NpdGlvbhgCIAEoBBIVCg1vcmlnaW5fZnJhbWVzGAMgASgEEhIKCmNhcnJpZXJfaWQYBCABKAkSFAoMd29ya3NwYWNlX2lkGAUgASgJEhIKCmFnZW50X2pzb24YBiABKAwSGAoQZW52aXJvbm1lbnRfanNvbhgHIAEoDBINCgV0aXRsZRgIIAEoCRJCCghtZXRhZGF0YRgJIAMoCzIwLm1hbnloYW5kcy5ldmVudHMudjEuU2Vzc2lvbkZvcmtlZC5NZXRhZGF0YUVudHJ5EhYKDnJlc291cmNlc19qc29uGAogASgMEhEKCXZhdWx0X2lkcxgLIAMoCRIUCgxoYXJuZXNzX2tpbmQYDCABKAkSEwoLYnVkZ2V0X2pzb24YDSABKAwaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl8KCkJyYWluV29rZW4SDQoFZXBvY2gYASABKAQSFAoMaGFybmVzc19raW5kGAIgASgJEhcKD2hhcm5lc3NfdmVyc2lvbhgDIAEoCRITCgtpbnN0YW5jZV9pZBgEIAEoCSIfCg1CcmFpblJlbGVhc2VkEg4KBnJlYXNvbhgBIAEoCSJxChNPcGVyYXRpb25EaXNwYXRjaGVkEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdoYW5kX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKA0SFQoIZ3JhbnRfaWQYBCABKAlIAIgBAUILCglfZ3JhbnRfaWQifwoPSGFuZFByb3Zpc2lvbmVkEg8KB2hhbmRfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZkcml2ZXIYAyABKAkSFAoMbm90X2lzb2xhdGVkGAQgAygJEhMKC3JlY2lwZV9qc29uGAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0iKwoISGFuZExvc3QSDwoHaGFuZF9pZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwoMSGFuZFJlbGVhc2VkEg8KB2hhbmRfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIooBCgtIYW5kR3JhbnRlZBIPCgdoYW5kX2lkGAEgASgJEhAKCGdyYW50X2lkGAIgASgJEhUKDXRvX3Nlc3Npb25faWQYAyABKAkSDgoGcmlnaHRzGAQgAygJEg0KBXRvb2xzGAUgAygJEhUKCHJlY2VpdmVkGAYgASgISACIAQFCCwoJX3JlY2VpdmVkIjAKC0hhbmRSZXZva2VkEg8KB2hhbmRfaWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkiaAoISGFuZFVzZWQSDwoHaGFuZF9pZBgBIAEoCRIQCghncmFudF9pZBgCIAEoCRIVCg1ieV9zZXNzaW9uX2lkGAMgASgJEhQKDG9wZXJhdGlvbl9pZBgEIAEoCRIMCgR0b29sGAUgASgJIlcKE0NvbnRleHRDaGVja3BvaW50ZWQSFgoOdXBfdG9fcG9zaXRpb24YASABKAQSFAoMZm9sZF92ZXJzaW9uGAIgASgNEhIKCnN0YXRlX2pzb24YAyABKAwiRAoVU2Vzc2lvbk1jcFRvb2xzTGlzdGVkEhcKD21jcF9zZXJ2ZXJfbmFtZRgBIAEoCRISCgp0b29sc19qc29uGAIgASgMIlkKC1B1c2hTZXR0bGVkEgsKA3VybBgBIAEoCRIPCgdvdXRjb21lGAIgASgJEiwKBHJlZnMYAyADKAsyHi5tYW55aGFuZHMuZXZlbnRzLnYxLlB1c2hlZFJlZiJDCglQdXNoZWRSZWYSCwoDcmVmGAEgASgJEgsKA29sZBgCIAEoCRILCgNuZXcYAyABKAkSDwoHb3V0Y29tZRgEIAEoCSKRAgoOQ3JlZGVudGlhbFVzZWQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRINCgVwcm94eRgCIAEoCRIMCgRob3N0GAMgASgJEg4KBm1ldGhvZBgEIAEoCRIMCgRwYXRoGAUgASgJEg4KBnN0YXR1cxgGIAEoDRIVCg1yZXF1ZXN0X2J5dGVzGAcgASgEEhYKDnJlc3BvbnNlX2J5dGVzGAggASgEEhQKDG9wZXJhdGlvbl9pZBgJIAEoCRIZCgxpbnB1dF90b2tlbnMYCiABKARIAIgBARIaCg1vdXRwdXRfdG9rZW5zGAsgASgESAGIAQFCDwoNX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2Vuc2IGcHJvdG8z");
 
 /**
  * `session.created`: always position 0. Freezes what the session was made from.
@@ -545,6 +545,56 @@ export const HandRevokedSchema: GenMessage<HandRevoked> = /*@__PURE__*/
   messageDesc(file_manyhands_events_v1_platform_events, 11);
 
 /**
+ * `hand.used`: another session calls a tool in this session's hand, by a grant. Written before the operation begins, once
+ * for each operation; how it ended stands in the log of the session that called.
+ *
+ * @generated from message manyhands.events.v1.HandUsed
+ */
+export type HandUsed = Message<"manyhands.events.v1.HandUsed"> & {
+  /**
+   * The hand.
+   *
+   * @generated from field: string hand_id = 1;
+   */
+  handId: string;
+
+  /**
+   * The grant.
+   *
+   * @generated from field: string grant_id = 2;
+   */
+  grantId: string;
+
+  /**
+   * Session that calls.
+   *
+   * @generated from field: string by_session_id = 3;
+   */
+  bySessionId: string;
+
+  /**
+   * The operation: id of the tool use in that session's log.
+   *
+   * @generated from field: string operation_id = 4;
+   */
+  operationId: string;
+
+  /**
+   * Name of the tool.
+   *
+   * @generated from field: string tool = 5;
+   */
+  tool: string;
+};
+
+/**
+ * Describes the message manyhands.events.v1.HandUsed.
+ * Use `create(HandUsedSchema)` to create a new message.
+ */
+export const HandUsedSchema: GenMessage<HandUsed> = /*@__PURE__*/
+  messageDesc(file_manyhands_events_v1_platform_events, 12);
+
+/**
  * `context.checkpointed`: a fold snapshot, so that waking does not read the whole log. Never the truth.
  *
  * @generated from message manyhands.events.v1.ContextCheckpointed
@@ -577,7 +627,7 @@ export type ContextCheckpointed = Message<"manyhands.events.v1.ContextCheckpoint
  * Use `create(ContextCheckpointedSchema)` to create a new message.
  */
 export const ContextCheckpointedSchema: GenMessage<ContextCheckpointed> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 12);
+  messageDesc(file_manyhands_events_v1_platform_events, 13);
 
 /**
  * `session.mcp_tools_listed`: what an MCP server offers from here on. Written before the model request that first shows
@@ -606,7 +656,7 @@ export type SessionMcpToolsListed = Message<"manyhands.events.v1.SessionMcpTools
  * Use `create(SessionMcpToolsListedSchema)` to create a new message.
  */
 export const SessionMcpToolsListedSchema: GenMessage<SessionMcpToolsListed> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 13);
+  messageDesc(file_manyhands_events_v1_platform_events, 14);
 
 /**
  * `push.settled`: a push from a hand had no answer, and the git host was asked what came of it. The model is told.
@@ -641,7 +691,7 @@ export type PushSettled = Message<"manyhands.events.v1.PushSettled"> & {
  * Use `create(PushSettledSchema)` to create a new message.
  */
 export const PushSettledSchema: GenMessage<PushSettled> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 14);
+  messageDesc(file_manyhands_events_v1_platform_events, 15);
 
 /**
  * One ref that a push was to move.
@@ -683,7 +733,7 @@ export type PushedRef = Message<"manyhands.events.v1.PushedRef"> & {
  * Use `create(PushedRefSchema)` to create a new message.
  */
 export const PushedRefSchema: GenMessage<PushedRef> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 15);
+  messageDesc(file_manyhands_events_v1_platform_events, 16);
 
 /**
  * `credential.used`: the vault-proxy used a credential for the session. Never a value.
@@ -774,5 +824,5 @@ export type CredentialUsed = Message<"manyhands.events.v1.CredentialUsed"> & {
  * Use `create(CredentialUsedSchema)` to create a new message.
  */
 export const CredentialUsedSchema: GenMessage<CredentialUsed> = /*@__PURE__*/
-  messageDesc(file_manyhands_events_v1_platform_events, 16);
+  messageDesc(file_manyhands_events_v1_platform_events, 17);
 
