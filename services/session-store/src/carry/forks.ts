@@ -17,7 +17,7 @@ export async function forksOf(
   workspaceId: string,
   sessionId: string,
 ): Promise<readonly string[] | undefined> {
-  if (!(await deps.index.reached(deps.lastStored(), waitForIndexMs))) return undefined;
+  if (!(await deps.index.readOn(deps.lastStored(), waitForIndexMs))) return undefined;
   const sessions = deps.index.ofWorkspace(workspaceId);
   const isFork = ({ header: { origin } }: IndexedSession) =>
     origin?.session_id === sessionId && origin.carrier_id === undefined;
