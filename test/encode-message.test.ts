@@ -74,6 +74,21 @@ describe("encoding", () => {
     );
   });
 
+  it("makes the bytes of the runtime where lengths begin to take another byte, and with letters of any width", () => {
+    const lengths = [0, 1, 31, 32, 126, 127, 128, 129, 16_381, 16_382, 16_383, 16_384, 2_097_151, 2_097_152, 3];
+    for (const letter of ["a", "é", "漢", "😀", "\ud800"]) {
+      for (const length of lengths) {
+        const text = letter.repeat(Math.ceil(length / letter.length)).slice(0, length);
+        const payload = {
+          case: "agentMessage" as const,
+          value: { content: [{ kind: { case: "text" as const, value: { text } } }] },
+        };
+        const event = create(EventSchema, { id: text.slice(0, 40), payload });
+        expect(Buffer.compare(encodeMessage(EventSchema, event), toBinary(EventSchema, event))).toBe(0);
+      }
+    }
+  });
+
   it("says like the runtime what cannot be encoded, and goes on", () => {
     const good = create(EventSchema, { id: "sevt_1" });
     const bad = create(EventSchema, { position: -1n });
