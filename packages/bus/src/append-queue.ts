@@ -142,15 +142,14 @@ class Appender implements FrameAppender {
   /** After a group that was refused, what exists is compared with the frame before anybody else is believed to be faster. */
   #sendAlone({ frame, deadlineMs, done }: Waiting, wasInGroup: boolean): void {
     const leftMs = deadlineMs - performance.now();
-    const outcome =
-      leftMs > 0
-        ? this.#single(frame, leftMs)
-        : Promise.reject(AppError.unavailable("BUS_UNAVAILABLE", "the log is busy; nothing was sent"));
+    // One that waited too long counts as one without an answer: it may be tried again like those.
+    const outcome = leftMs > 0 ? this.#single(frame, leftMs) : Promise.resolve(tooLate);
     done.resolve(
       outcome.then((one) => (wasInGroup && one.kind === "exists" ? { kind: "exists", maybeOurs: true } : one)),
     );
   }
 }
 
+const tooLate: AppendOutcome = { kind: "unknown", why: "the log is busy" };
 /** Nothing was stored: the server drops a group that was begun and not ended. */
 const notSent = { kind: "refused", why: "the group could not be sent", never: false } as const;

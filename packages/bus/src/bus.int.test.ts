@@ -152,6 +152,37 @@ describe("frames", () => {
     await follower.stop();
   });
 
+  it("tells at once what others stored when asked, and not what whoever follows stored", async () => {
+    const seen: string[] = [];
+    const caughtUp = Promise.withResolvers<void>();
+    const follower = await followLog(bus, {
+      fromSequence: 1,
+      onFrame: (one) => seen.push(`${one.sessionId}/${one.frame}`),
+      onCaughtUp: caughtUp.resolve,
+    });
+    await caughtUp.promise;
+    const store = async (sessionId: string, number: number) => {
+      const outcome = await appendFrame(bus, frame(sessionId, number), 5000);
+      return outcome.kind === "stored" ? outcome.sequence : expect.fail(outcome.kind);
+    };
+    const before = follower.sequence();
+    for (const number of [0, 1]) follower.skip(await store("sesn_mine", number));
+    expect(follower.sequence()).toBe(before + 2); // nobody else stored anything between
+    await store("sesn_theirs", 0);
+    follower.skip(await store("sesn_mine", 2));
+    expect(follower.sequence()).toBe(before + 2);
+    await store("sesn_theirs", 1);
+    expect(await follower.readOn(before + 5, 5000)).toBe(true);
+    expect(seen.slice(-2)).toEqual(["sesn_theirs/0", "sesn_theirs/1"]);
+    expect(seen.filter((one) => one.startsWith("sesn_mine"))).toEqual([]);
+    expect(await follower.readOn(before + 6, 50)).toBe(false);
+    await purgeSession(bus, "sesn_theirs", 5000, 0);
+    const last = await store("sesn_theirs", 0);
+    await purgeSession(bus, "sesn_theirs", 5000, 0);
+    expect(await follower.readOn(last, 5000)).toBe(true); // it is gone, so that nothing is left to be told
+    await follower.stop();
+  });
+
   it("refuses ids that could reach into other subjects", async () => {
     await expect(appendFrame(bus, frame("sesn_a.*", 0), 5000)).rejects.toMatchObject({ kind: "invalid" });
     await expect(appendFrame(bus, frame("sesn_>", 0), 5000)).rejects.toMatchObject({ kind: "invalid" });

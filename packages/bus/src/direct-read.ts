@@ -28,10 +28,10 @@ export interface DirectReader {
    */
   lastOf(query: LastOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
   /**
-   * The next messages that match a subject pattern, from a sequence on, in stream order: fewer than `count` at the end
-   * of the stream, or when about 8 MiB are passed. Throws like `lastOf`.
+   * The next messages that match a subject pattern, from a sequence on, in stream order: at most `count`, and cut at
+   * about 8 MiB. `cut` says that there are more. Throws like `lastOf`.
    */
-  nextOf(query: NextOfQuery): Promise<StoredMessage[]>;
+  nextOf(query: NextOfQuery): Promise<{ readonly messages: StoredMessage[]; readonly cut: boolean }>;
   /** Closes the reply subscription; running reads fail. Twice is fine. */
   close(): void;
 }
@@ -110,7 +110,7 @@ export function createDirectReader(bus: Bus): DirectReader {
     },
     async nextOf({ stream, subject, fromSequence, count, timeoutMs }) {
       const body = { batch: count, max_bytes: defaultMaxBytes, seq: fromSequence, next_by_subj: subject };
-      return (await readOnce(stream, body, timeoutMs)).messages;
+      return readOnce(stream, body, timeoutMs);
     },
     close() {
       subscription.unsubscribe();

@@ -7,7 +7,8 @@ import type { LogFollower, LogFollowerOptions } from "./log-follow.ts";
 /**
  * Frames by session and number. E1: at most one frame is ever stored per session and number, whoever asks how often.
  * E2: an acknowledged frame is read back by every later `readFromLeader`. E3: the tail tells only what was stored.
- * E4: frames of one session are followed in the order of their numbers. Failures are AppErrors of kind `unavailable`.
+ * E4: frames of one session are followed in the order of their numbers. E5: a follower that reads on has been told what
+ * was stored before, and is told what it skipped at most once. Failures are AppErrors of kind `unavailable`.
  */
 export interface EventStore {
   /** Stores the frame unless one exists under its number. */

@@ -1,144 +1,221 @@
-/** Every frame of every session in the order they were stored: history, then live. For projections. */
-import { AppError } from "@manyhands/kit";
-import { type ConsumerMessages, DeliverPolicy, type JsMsg, jetstream } from "@nats-io/jetstream";
+/**
+ * Every frame of every session in the order they were stored: history, then what comes. For projections. It is read on
+ * from time to time and when asked, and not sent by a consumer: a process mostly follows what it appended itself, and
+ * having all of that sent back costs the server and the process more than anything else beside the append.
+ */
+import { AppError, raceAbort } from "@manyhands/kit";
 import type { Bus } from "./bus.ts";
+import { createDirectReader, type DirectReader, type StoredMessage } from "./direct-read.ts";
 import { frameOf, type StoredFrame } from "./frame-read.ts";
-import { damagedAmong, lookAhead } from "./log-skip.ts";
+import { damagedAmong, lastSequence, lookAhead } from "./log-skip.ts";
+import { subjects } from "./subjects.ts";
 
 /** What a follower is told. */
 export interface LogFollowerOptions {
-  /** First stream sequence to deliver; 1 for all. */
+  /** First stream sequence to tell; 1 for all. */
   readonly fromSequence: number;
   /** One frame; synchronous, so that order is kept and nothing piles up. */
   onFrame(frame: StoredFrame): void;
-  /** History is over. Called once. */
+  /** What was stored when following began is told. Called once. */
   onCaughtUp(): void;
 }
 
-/** A running follower. */
+/** A running follower. What is stored is told within a fraction of a second, while the store answers. */
 export interface LogFollower {
+  /** Stream sequence up to which everything was told or skipped. */
+  sequence(): number;
+  /** Whoever follows has the frame of this sequence from storing it: it need not be told, and may be nevertheless. */
+  skip(sequence: number): void;
+  /**
+   * Tells at once what was stored before the call, as far as the replica that is read has it. True when everything up to
+   * `sequence` was told or skipped too, false after `timeoutMs`.
+   */
+  readOn(sequence: number, timeoutMs: number): Promise<boolean>;
   /** Ends it; twice is fine. */
   stop(): Promise<void>;
-  /** Rejects when following is over for good although nobody stopped it. */
-  readonly failed: Promise<never>;
 }
 
-const prefetch = 1000;
-/** How often it is looked whether the stream holds more than was delivered. */
-const stallCheckMs = 2000;
+/** How long what others store may go untold. */
+const lagMs = 100;
+const retryMs = 500;
+const readMs = 5000;
+const batch = 1000;
+const maxSkipped = 10_000;
+/** How often it is looked whether the stream holds more than can be read. */
+const lookMs = 2000;
+const waitMs = 20;
 
 /**
- * Follows the log with an ordered consumer, which is made anew by itself after any gap or reconnect. The server's
- * consumer stops for good at a message whose bytes are damaged; such messages are told as an error and passed over, so
- * that one damaged session does not hide all others. Throws AppError `unavailable` when it cannot be started.
+ * Follows the log. Messages whose bytes are damaged are told as an error and passed over, so that one damaged session
+ * does not hide all others. Throws AppError `unavailable` when the stream does not say where it ends.
  */
 export async function followLog(bus: Bus, options: LogFollowerOptions): Promise<LogFollower> {
-  const follower = new Following(bus, options);
-  await follower.begin(options.fromSequence);
-  const failed = follower.ended.promise;
-  failed.catch((error: unknown) => bus.logger.error({ err: error }, "following the log ended"));
-  return { failed, stop: () => follower.stop() };
+  return new Following(bus, options, await endOf(bus));
 }
 
-class Following {
-  readonly ended = Promise.withResolvers<never>();
+async function endOf(bus: Bus): Promise<number> {
+  try {
+    return await lastSequence(bus);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw AppError.unavailable("FOLLOWER_UNAVAILABLE", `the log cannot be followed: ${why}`, error);
+  }
+}
+
+class Following implements LogFollower {
   readonly #bus: Bus;
   readonly #options: LogFollowerOptions;
-  #messages: ConsumerMessages | undefined;
-  #sequence = 0;
-  #seenAtCheck = -1;
-  #caughtUp = false;
-  #stopped = false;
+  readonly #reader: DirectReader;
+  /** Where the stream ended when following began. */
+  readonly #historyEnd: number;
+  /** Sequences behind what is not told yet. */
+  readonly #skipped = new Set<number>();
+  #sequence: number;
+  #sequenceAtTick: number;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #reading: Promise<void> | undefined;
+  #isCaughtUp = false;
+  #isStopped = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(bus: Bus, options: LogFollowerOptions) {
+  constructor(bus: Bus, options: LogFollowerOptions, historyEnd: number) {
     this.#bus = bus;
     this.#options = options;
+    this.#reader = createDirectReader(bus);
+    this.#historyEnd = historyEnd;
+    this.#sequence = Math.max(0, options.fromSequence - 1);
+    this.#sequenceAtTick = this.#sequence;
+    this.#noteHistory();
+    this.#tickAfter(0);
   }
 
-  /** Delivers from a sequence on. */
-  async begin(fromSequence: number): Promise<void> {
-    this.#sequence = Math.max(0, fromSequence - 1);
-    const messages = await start(
-      this.#bus,
-      fromSequence,
-      (one) => this.#take(one),
-      () => this.#reachEnd(),
-    );
-    this.#messages = messages;
-    void messages.closed().then((error) => {
-      if (this.#stopped || this.#messages !== messages || this.#bus.connection.isClosed()) return;
-      this.#stopped = true;
-      clearTimeout(this.#timer);
-      this.ended.reject(AppError.unavailable("FOLLOWER_ENDED", "following the log ended", error));
-    });
-    this.#checkLater();
+  sequence(): number {
+    return this.#sequence;
+  }
+
+  skip(sequence: number): void {
+    if (sequence <= this.#sequence || this.#skipped.size >= maxSkipped) return;
+    this.#skipped.add(sequence);
+    this.#joinSkipped();
+  }
+
+  async readOn(sequence: number, timeoutMs: number): Promise<boolean> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), timeoutMs);
+    try {
+      return await raceAbort(this.#readUpTo(sequence, late.signal), late.signal).catch(() => false);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#isStopped = true;
     clearTimeout(this.#timer);
-    await this.#messages?.close();
+    this.#reader.close();
+    await this.#reading?.catch(() => undefined);
   }
 
-  #take(message: JsMsg): void {
-    if (message.seq <= this.#sequence) return; // told already, by the consumer before this one
-    this.#sequence = message.seq;
-    const frame = frameOf(message.subject, {
-      sequence: message.seq,
-      data: message.data,
-      header: (name) => message.headers?.last(name) || undefined,
-    });
-    if (frame !== undefined) this.#options.onFrame(frame);
-    if (message.info.pending === 0) this.#reachEnd();
-  }
-
-  #reachEnd(): void {
-    if (!this.#caughtUp) this.#options.onCaughtUp();
-    this.#caughtUp = true;
-  }
-
-  #checkLater(): void {
-    if (this.#stopped) return;
-    this.#timer = setTimeout(() => void this.#check(), stallCheckMs);
+  #tickAfter(ms: number): void {
+    if (this.#isStopped) return;
+    this.#timer = setTimeout(() => void this.#tick(), ms);
     this.#timer.unref();
   }
 
-  /**
-   * Only when nothing came since the last look: what is delivered needs no questions. A consumer that a restart of the
-   * server left behind without a word is found here too: the stream holds more, and it does not come.
-   */
-  async #check(): Promise<void> {
-    const quiet = this.#seenAtCheck === this.#sequence;
-    this.#seenAtCheck = this.#sequence;
-    try {
-      if (quiet && this.#bus.connected() && (await this.#goOn(this.#sequence))) return;
-    } catch (error) {
-      this.#bus.logger.debug({ err: error }, "the log cannot be looked at; its follower is asked again later");
+  /** A frame skipped right behind the last one proves that nobody else stored anything before it. */
+  async #tick(): Promise<void> {
+    const isProved = this.#isCaughtUp && this.#sequence > this.#sequenceAtTick && this.#skipped.size === 0;
+    let nextMs = lagMs;
+    if (!isProved) {
+      await this.#read().catch((error: unknown) => {
+        nextMs = retryMs;
+        this.#bus.logger.debug({ err: error }, "the log cannot be read on; tried again soon");
+      });
     }
-    this.#checkLater();
+    this.#sequenceAtTick = this.#sequence;
+    this.#tickAfter(nextMs);
   }
 
-  /** Begins anew behind damaged messages, or at one that was not delivered; false when there is nothing more. */
-  async #goOn(sequence: number): Promise<boolean> {
-    const { unreadableTo, atEnd } = await lookAhead(this.#bus, sequence);
-    if (this.#sequence !== sequence || this.#stopped) return false;
-    const isStalled = unreadableTo > sequence || !atEnd;
-    if (isStalled) {
-      if (unreadableTo > sequence) await this.#tellDamage(sequence + 1, unreadableTo);
-      const old = this.#messages;
-      this.#messages = undefined;
-      await old?.close();
-      try {
-        await this.begin(unreadableTo + 1);
-      } catch (error) {
-        this.#stopped = true;
-        this.ended.reject(error); // whoever follows begins again where it was
-        return true;
-      }
+  async #readUpTo(sequence: number, late: AbortSignal): Promise<boolean> {
+    await this.#reading?.catch(() => undefined); // that one began before the call
+    for (;;) {
+      const isRead = await this.#read().then(
+        () => true,
+        () => false,
+      );
+      if (isRead && this.#sequence >= sequence) return true;
+      if (this.#isStopped || late.aborted) return false;
+      this.#lookedAt = Number.NEGATIVE_INFINITY;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
-    if (atEnd) this.#reachEnd(); // the server's count of what is left may include what it cannot read
-    return isStalled;
+  }
+
+  /** Reads to the end, or waits for whoever does. */
+  #read(): Promise<void> {
+    this.#reading ??= this.#readToEnd().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #readToEnd(): Promise<void> {
+    while (!this.#isStopped) {
+      const { messages, cut } = await this.#nextMessages();
+      for (const message of messages) this.#tell(message);
+      for (const sequence of this.#skipped) if (sequence <= this.#sequence) this.#skipped.delete(sequence);
+      this.#joinSkipped();
+      this.#noteHistory();
+      if (messages.length === 0 && !(await this.#passOver())) return;
+      if (messages.length > 0 && !cut) return;
+    }
+  }
+
+  async #nextMessages(): Promise<{ readonly messages: readonly StoredMessage[]; readonly cut: boolean }> {
+    const place = { stream: "MH_LOG", subject: subjects.logAll, fromSequence: this.#sequence + 1 } as const;
+    try {
+      return await this.#reader.nextOf({ ...place, count: batch, timeoutMs: readMs });
+    } catch (error) {
+      if (error instanceof AppError && error.reason === "MESSAGE_UNREADABLE") return { messages: [], cut: false };
+      throw error;
+    }
+  }
+
+  #tell(message: StoredMessage): void {
+    const { sequence } = message;
+    if (sequence <= this.#sequence) return; // skipped while the read was under way
+    this.#sequence = sequence;
+    if (this.#skipped.delete(sequence)) return;
+    const frame = frameOf(message.subject, message);
+    if (frame !== undefined) this.#options.onFrame(frame);
+  }
+
+  #joinSkipped(): void {
+    while (this.#skipped.delete(this.#sequence + 1)) this.#sequence += 1;
+  }
+
+  #noteHistory(): void {
+    if (this.#isCaughtUp || this.#sequence < this.#historyEnd) return;
+    this.#isCaughtUp = true;
+    this.#options.onCaughtUp();
+  }
+
+  /**
+   * Passes over what can be read no more, because it was deleted or is damaged, when the log ends there to a reader.
+   * True when there may be more behind it. Not looked at every time: mostly the log just ends.
+   */
+  async #passOver(): Promise<boolean> {
+    const nowMs = performance.now();
+    const isDue = !this.#isCaughtUp || this.#skipped.size > 0 || nowMs - this.#lookedAt >= lookMs;
+    if (!isDue) return false;
+    this.#lookedAt = nowMs;
+    const sequence = this.#sequence;
+    const { unreadableTo } = await lookAhead(this.#bus, sequence);
+    if (this.#sequence !== sequence || unreadableTo === sequence) return false;
+    await this.#tellDamage(sequence + 1, unreadableTo);
+    this.#sequence = Math.max(this.#sequence, unreadableTo);
+    this.#joinSkipped();
+    this.#noteHistory();
+    return true;
   }
 
   /** Messages of deleted sessions are missing too, but rightly. */
@@ -146,26 +223,5 @@ class Following {
     const damaged = await damagedAmong(this.#bus, from, to);
     if (damaged === 0) return;
     this.#bus.logger.error({ from, to, damaged }, "messages of the log cannot be read: their bytes are damaged");
-  }
-}
-
-async function start(
-  bus: Bus,
-  fromSequence: number,
-  take: (message: JsMsg) => void,
-  reachEnd: () => void,
-): Promise<ConsumerMessages> {
-  try {
-    const consumer = await jetstream(bus.connection, { timeout: 10_000 }).consumers.get("MH_LOG", {
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: Math.max(1, fromSequence),
-    });
-    const { num_pending } = await consumer.info();
-    const messages = await consumer.consume({ max_messages: prefetch, callback: take });
-    if (num_pending === 0) reachEnd();
-    return messages;
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw AppError.unavailable("FOLLOWER_UNAVAILABLE", `the log cannot be followed: ${why}`, error);
   }
 }

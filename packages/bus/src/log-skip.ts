@@ -1,6 +1,6 @@
 /** Which messages of the log cannot be read although the stream counts them: their bytes on the disk are damaged. */
 import type { Bus } from "./bus.ts";
-import { request } from "./request.ts";
+import { AmbiguousError, request } from "./request.ts";
 
 /** What lies behind a sequence. */
 export interface Ahead {
@@ -39,9 +39,11 @@ interface StreamInfo {
   readonly error?: { readonly description?: string };
 }
 
-async function lastSequence(bus: Bus): Promise<number> {
+/** Sequence of the message stored last, as the leader knows it. Throws like `lookAhead`. */
+export async function lastSequence(bus: Bus): Promise<number> {
   const info = (await request(bus, "$JS.API.STREAM.INFO.MH_LOG", "", askMs)).json<StreamInfo>();
-  return info.state?.last_seq ?? 0;
+  if (info.state === undefined) throw new AmbiguousError(info.error?.description ?? "an empty answer");
+  return info.state.last_seq;
 }
 
 interface GetReply {

@@ -39,7 +39,7 @@ export function createFrameReader(reader: DirectReader): FrameReader {
     ends.delete(key);
     const subject = subjects.logOf(sessionId);
     const query = { stream: "MH_LOG", subject, fromSequence: after + 1, count: frames.length, timeoutMs } as const;
-    const messages = await reader.nextOf(query).catch(() => []);
+    const { messages } = await reader.nextOf(query).catch(() => ({ messages: [] }));
     const whole = messages.length === frames.length;
     // Frames of a session are stored in the order of their numbers: as many as asked for, up to the right one, are all.
     if (!whole || parseFrameSubject(messages.at(-1)?.subject ?? "")?.frame !== frames.at(-1)) return undefined;

@@ -5,9 +5,9 @@ import {
   type DescService,
   fromBinary,
   type MessageShape,
-  toBinary,
 } from "@bufbuild/protobuf";
 import type { MethodDefinition } from "@grpc/grpc-js";
+import { encodeMessage } from "./encode-message.ts";
 import { Encoded } from "./encoded.ts";
 
 /** `/package.Service/Method`, as HTTP/2 carries it. */
@@ -29,7 +29,7 @@ type Definition = MethodDefinition<MessageShape<DescMessage>, MessageShape<DescM
 
 const definitions = new WeakMap<DescMethod, Definition>();
 
-/** The grpc-js definition of one method, with protobuf-es doing the bytes; made once, since every call asks for it. */
+/** The grpc-js definition of one method, made once, since every call asks for it. */
 export function methodDefinition(method: DescMethod): Definition {
   const known = definitions.get(method);
   if (known !== undefined) {
@@ -42,7 +42,7 @@ export function methodDefinition(method: DescMethod): Definition {
 
 function defineMethod(method: DescMethod): Definition {
   const encode = (schema: DescMessage) => (message: MessageShape<DescMessage>) => {
-    const bytes = message instanceof Encoded ? message.bytes : toBinary(schema, create(schema, message));
+    const bytes = message instanceof Encoded ? message.bytes : encodeMessage(schema, create(schema, message));
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength); // a view: grpc-js copies once more anyway
   };
   return {

@@ -1,5 +1,4 @@
 /** Generated protobuf code and the only codec between the wire and the core. */
-export { encodeMessage } from "./encode-message.ts";
 export * from "./event-codec.ts";
 export * from "./gen/manyhands/common/v1/content_pb.ts";
 export * from "./gen/manyhands/common/v1/error_pb.ts";

@@ -1,5 +1,5 @@
 /**
- * The suite: the port's invariants E1 to E4, adversarial orders, and random programs against a model. One store serves
+ * The suite: the port's invariants E1 to E5, adversarial orders, and random programs against a model. One store serves
  * all of it, each test with sessions of its own.
  */
 import type { EventStore } from "@manyhands/bus";
@@ -84,6 +84,30 @@ function invariants(under: StoreUnderTest): void {
     for (const number of [1, 2, 3]) await store.append(frame("sesn_e4", number), answerMs);
     await expect.poll(() => seen.length, { timeout: answerMs }).toBe(4);
     expect(seen).toEqual([0, 1, 2, 3]);
+    await follower.stop();
+  });
+
+  it("E5 tells a follower that reads on what was stored before, and what it skipped at most once", async () => {
+    const { store } = under;
+    const seen: number[] = [];
+    const follower = await store.follow({
+      fromSequence: 1,
+      onFrame: (one) => one.sessionId === "sesn_e5" && seen.push(one.frame),
+      onCaughtUp: () => undefined,
+    });
+    const sequences: number[] = [];
+    for (const number of [0, 1, 2, 3]) {
+      const outcome = await store.append(frame("sesn_e5", number), answerMs);
+      if (outcome.kind === "stored") sequences.push(outcome.sequence);
+    }
+    const [, skipped = 0, , last = 0] = sequences;
+    follower.skip(skipped);
+    expect(await follower.readOn(last, answerMs)).toBe(true);
+    expect(follower.sequence()).toBeGreaterThanOrEqual(last);
+    expect(seen.filter((number) => number !== 1)).toEqual([0, 2, 3]);
+    expect(new Set(seen).size).toBe(seen.length);
+    follower.skip(last + 1);
+    expect(await follower.readOn(last + 2, 50)).toBe(false);
     await follower.stop();
   });
 

@@ -73,7 +73,9 @@ it("keeps a big result beside the log: short in lists, whole when asked for, in 
   }
   await expect(store.sessions.getBlob({ ...asked, sha256: "../x" })).rejects.toMatchObject({ kind: "invalid" });
 
-  await store.sessions.deleteSession({ workspaceId, sessionId });
+  const { objectsRemoved, framesLeft } = await store.sessions.deleteSession({ workspaceId, sessionId });
+  expect(objectsRemoved).toBeGreaterThan(0n);
+  expect(framesLeft).toBe(1n);
   const bus = await connectBus({ url: server.url, name: "look", logger: silentLogger() });
   await applyStreams(bus, { replicas: 1, streams: ["MH_BLOBS"] });
   const side = createJetStreamSideStore(bus);

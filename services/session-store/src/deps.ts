@@ -153,9 +153,10 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
     recall,
     blobs,
     clock,
-    onStored({ sessionId, frame, header, sequence, wake, traceparent }) {
-      following.noteStored(sessionId, frame, header);
+    onStored(stored) {
+      const { sessionId, header, sequence, wake, traceparent } = stored;
       lastStored = Math.max(lastStored, sequence ?? 0);
+      setImmediate(() => following.noteStored(stored)); // the answer goes out first
       if (wake) waker.notify(wakeOf(sessionId, header.harness_kind, traceparent), header);
     },
   });

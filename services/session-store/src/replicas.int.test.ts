@@ -37,6 +37,20 @@ describe("two replicas", () => {
     await b.sessions.emitEvents({ sessionId, events: [agentMessage("right")], expectedPosition: 4n });
   });
 
+  it("list at once what the other created, changed and deleted", async () => {
+    const list = async () => {
+      const { sessions } = await b.sessions.listSessions({ workspaceId });
+      return new Map(sessions.map((one) => [one.id, one.headPosition]));
+    };
+    const [kept, gone] = [await newSession(a.sessions), await newSession(a.sessions)];
+    await b.sessions.emitEvents({ sessionId: kept, events: [agentMessage("by b")] });
+    await a.sessions.emitEvents({ sessionId: kept, events: [agentMessage("by a")] });
+    const listed = await list();
+    expect([listed.get(kept), listed.get(gone)]).toEqual([3n, 1n]);
+    await a.sessions.deleteSession({ workspaceId, sessionId: gone });
+    expect((await list()).has(gone)).toBe(false);
+  });
+
   it("let every writer through without a gap, and watchers on both see the same", async () => {
     const sessionId = await newSession(a.sessions);
     const watches = [a, b].map(({ sessions }) =>

@@ -21,7 +21,7 @@ export async function readFrames(natsUrl: string): Promise<RawFrame[]> {
         done = true;
       },
     });
-    await Promise.race([follower.failed, eventually(() => done, { timeoutMs: readMs, everyMs: 20 })]);
+    await eventually(() => done, { timeoutMs: readMs, everyMs: 20 });
     await follower.stop();
     return frames;
   } finally {

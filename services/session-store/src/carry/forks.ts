@@ -5,6 +5,15 @@ import type { Deps } from "../deps.ts";
 import type { IndexedSession } from "../projections/session-index.ts";
 import { purgeCarrier } from "./import-frames.ts";
 
+/** What went. */
+export interface Purged {
+  /** True when nothing did, because it is shared, or may be: what others share must never go. */
+  readonly isKept: boolean;
+  readonly frames: number;
+  /** What stood beside the log. */
+  readonly objects: number;
+}
+
 const maxNamed = 20;
 const waitForIndexMs = 5000;
 
@@ -17,7 +26,7 @@ export async function forksOf(
   workspaceId: string,
   sessionId: string,
 ): Promise<readonly string[] | undefined> {
-  if (!(await deps.index.reached(deps.lastStored(), waitForIndexMs))) return undefined;
+  if (!(await deps.index.readOn(deps.lastStored(), waitForIndexMs))) return undefined;
   const sessions = deps.index.ofWorkspace(workspaceId);
   const isFork = ({ header: { origin } }: IndexedSession) =>
     origin?.session_id === sessionId && origin.carrier_id === undefined;
@@ -40,19 +49,18 @@ export async function refuseWhileForked(
 
 /**
  * Removes a deleted session's frames, and those of its carrier when it was imported, but the one that says so, and
- * what stands beside the log. While a
- * fork shares them, made in the same instant, they stay. Answers how many went.
+ * what stands beside the log. While a fork shares them, made in the same instant, they stay.
  */
 export async function purgeFrames(
   deps: Pick<Deps, "index" | "lastStored" | "store" | "side">,
   workspaceId: string,
   sessionId: string,
-): Promise<number> {
+): Promise<Purged> {
   const forks = await forksOf(deps, workspaceId, sessionId);
-  if (forks?.length !== 0) return 0; // not known in time counts as forked: what others share must never go
-  await deps.side.purge(sessionId);
+  if (forks?.length !== 0) return { isKept: true, frames: 0, objects: 0 }; // not known in time counts as forked
+  const objects = await deps.side.purge(sessionId);
   const [, below] = await deps.store.keepers(sessionId);
   const carried =
     below === undefined || isId("session", below.sessionId) ? 0 : await purgeCarrier(deps, below.sessionId);
-  return carried + (await deps.store.purge(sessionId));
+  return { isKept: false, frames: carried + (await deps.store.purge(sessionId)), objects };
 }

@@ -11,19 +11,29 @@ import { purgeFrames, refuseWhileForked } from "./forks.ts";
 /** What removing needs. */
 export type RemoveDeps = Pick<Deps, "log" | "cache" | "store" | "side" | "index" | "lastStored">;
 
+/** What went, and what stays. */
+export interface Removed {
+  readonly frames: number;
+  /** What stood beside the log. */
+  readonly objects: number;
+  /** Frames that stay under the session's id. */
+  readonly framesLeft: number;
+}
+
 /**
  * Writes `session.deleted`, which ends every stream, then removes all frames before it and what stands beside the log.
  * The frame that says so stays as a tombstone: it keeps the id from being used again and stops a writer that still
  * believes in an older head. Throws SESSION_RUNNING, SESSION_FORKED, and what `guard` throws for the header of that
- * very moment. Answers how many frames went.
+ * very moment.
  */
 export async function removeSession(
   deps: RemoveDeps,
   { workspaceId, sessionId }: { readonly workspaceId: string; readonly sessionId: string },
   context: AppendContext,
   guard: (header: SessionHeader) => void = () => undefined,
-): Promise<number> {
+): Promise<Removed> {
   await refuseWhileForked(deps, workspaceId, sessionId);
+  const hot = await deps.cache.open(sessionId);
   const event = create(EventSchema, {
     id: newId("sevt"),
     type: "session.deleted",
@@ -33,7 +43,7 @@ export async function removeSession(
     if (header.status === "running" || header.status === "rescheduling") throw sessionRunning(sessionId);
     guard(header);
   });
-  const removed = await purgeFrames(deps, workspaceId, sessionId);
+  const { isKept, frames, objects } = await purgeFrames(deps, workspaceId, sessionId);
   deps.cache.drop(sessionId);
-  return removed;
+  return { frames, objects, framesLeft: isKept ? hot.nextFrame - hot.ownFrom : 1 };
 }

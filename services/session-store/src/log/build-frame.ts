@@ -2,8 +2,8 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { SessionHeader } from "@manyhands/core";
-import { newId } from "@manyhands/kit";
-import { type Event, encodeMessage, type Frame, FrameSchema } from "@manyhands/protocol";
+import { encodeMessage, newId } from "@manyhands/kit";
+import { type Event, type Frame, FrameSchema } from "@manyhands/protocol";
 import type { FrameToAppend } from "../store/event-store.ts";
 import { tooLarge } from "./errors.ts";
 import { foldFrame } from "./hot-session.ts";
@@ -43,19 +43,18 @@ export function buildFrame(
 ): BuiltFrame {
   const position = place.header?.head_position ?? 0;
   const at = timestampFromMs(Math.max(options.nowMs, place.header?.updated_at ?? 0));
-  const stamped = events.map((event, offset) => {
+  const epoch = BigInt(options.epoch);
+  for (const [offset, event] of events.entries()) {
     event.position = BigInt(position + offset);
     event.createdAt = at;
-    event.epoch = BigInt(options.epoch);
-    return event;
-  });
-  const frame = create(FrameSchema, {
-    id: newId("frm"),
-    requestId: options.requestId,
-    firstPosition: BigInt(position),
-    previousHash: place.lastHash,
-    events: stamped,
-  });
+    event.epoch = epoch;
+  }
+  const frame = create(FrameSchema); // its fields are set one by one: what `create` is given, it looks through once more
+  frame.id = newId("frm");
+  frame.requestId = options.requestId;
+  frame.firstPosition = BigInt(position);
+  frame.previousHash = place.lastHash;
+  frame.events = [...events];
   const after = foldFrame(place.header, frame);
   frame.epoch = BigInt(after?.epoch ?? 0);
   const payload = encodeMessage(FrameSchema, frame);
@@ -69,7 +68,7 @@ export function buildFrame(
       frame: place.nextFrame,
       payload,
       position,
-      count: stamped.length,
+      count: events.length,
       epoch: Number(frame.epoch),
       status: after?.status ?? "idle",
       ...(options.traceparent === undefined ? {} : { traceparent: options.traceparent }),

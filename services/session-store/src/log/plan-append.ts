@@ -46,19 +46,14 @@ export function planAppend(
       ? request.events
       : request.events.filter((event) => known.frameOfEvent(event.id) === undefined);
   if (fresh.length === 0) return { kind: "append", fresh };
-  const closed = whyClosed(header);
-  if (closed !== undefined && !(request.closes === true && !header.deleted))
-    return refuse(sessionClosed(hot.sessionId, closed), false);
+  if (header.deleted) return refuse(AppError.notFound("session", hot.sessionId), false);
+  if (isClosed(header) && request.closes !== true)
+    return refuse(sessionClosed(hot.sessionId, header.status === "terminated" ? "terminated" : "archived"), false);
   return checkEpoch(header, request) ?? checkPosition(header, request) ?? { kind: "append", fresh };
 }
 
 function refuse(error: AppError, mayBeStale: boolean): AppendPlan {
   return { kind: "refuse", error, mayBeStale };
-}
-
-function whyClosed(header: SessionHeader): string | undefined {
-  if (!isClosed(header)) return undefined;
-  return header.deleted ? "deleted" : header.status === "terminated" ? "terminated" : "archived";
 }
 
 /** A frame with `brain.woken` takes the session with the next epoch; every other frame of a brain carries the newest. */

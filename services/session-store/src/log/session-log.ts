@@ -34,6 +34,18 @@ export interface AppendContext {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly traceparent?: string;
+  /**
+   * Told of each frame that is on its way, before anybody knows whether it will be stored: for what can be made ready
+   * while the disk works.
+   */
+  readonly onSent?: (frame: SentFrame) => void;
+}
+
+/** A frame on its way. */
+export interface SentFrame {
+  readonly payload: Uint8Array;
+  /** Position after its last event. */
+  readonly headPosition: number;
 }
 
 /** What an append needs. */
@@ -148,7 +160,7 @@ async function storeNext(
   request: AppendRequest,
   context: AppendContext,
 ): Promise<Uint8Array | undefined> {
-  const { traceparent } = context;
+  const { traceparent, onSent } = context;
   const built = buildFrame(hot, events, {
     requestId: request.requestId,
     epoch: request.epoch,
@@ -157,11 +169,16 @@ async function storeNext(
   });
   const storing = storeFrame(deps.store, built.message, { deadlineMs: context.deadlineMs, clock: deps.clock });
   // A turn later the frame is on its way, and nobody waits for what is made while the disk works.
-  const hashing = Promise.resolve(built.message.payload).then(hashOf);
+  const { payload, position, count } = built.message;
+  const making = Promise.resolve().then(() => {
+    onSent?.({ payload, headPosition: position + count });
+    return hashOf(payload);
+  });
   const outcome = await storing;
   if (outcome.kind === "lost") return undefined;
   const { sequence = 0 } = outcome;
-  absorb(hot, { ...built.message, sequence }, { ...built, hash: await hashing });
+  absorb(hot, { ...built.message, sequence }, { ...built, hash: await making });
+  setImmediate(() => hot.recent.settle()); // the answer goes out first
   deps.recall.stored(hot);
   if (hot.header !== undefined) {
     deps.onStored({

@@ -34,16 +34,29 @@ export async function storeFrame(
     const outcome = await attemptOnce(store, frame, Math.min(tryMs, leftMs), sent);
     if (outcome.kind === "stored") return outcome;
     if (outcome.kind === "exists") {
-      if (!sent && outcome.maybeOurs !== true) return { kind: "lost" };
-      const theirs = await store.readFromLeader(frame.sessionId, frame.frame, Math.min(tryMs, leftMs));
-      if (theirs !== undefined)
-        return Buffer.compare(theirs, frame.payload) === 0 ? { kind: "stored" } : { kind: "lost" };
+      sent ||= outcome.maybeOurs === true;
+      if (!sent) return { kind: "lost" };
+      const found = await readBack(store, frame, Math.min(tryMs, leftMs));
+      if (found.kind !== "notRead") return found;
+      why = found.why;
     } else {
       sent ||= outcome.kind === "unknown";
       why = outcome.why;
     }
     const waitMs = Math.min(backoffMs(attempt, { initialMs: 20, maxMs: 500 }), Math.max(0, leftMs - minimumTryMs));
     await options.clock.sleep(waitMs);
+  }
+}
+
+/** Whose frame is there. A read without an answer is only another reason to wait: what was sent may still be ours. */
+async function readBack(store: EventStore, { sessionId, frame, payload }: FrameToAppend, timeoutMs: number) {
+  try {
+    const theirs = await store.readFromLeader(sessionId, frame, timeoutMs);
+    if (theirs === undefined) return { kind: "notRead" as const, why: "the frame that exists cannot be read" };
+    return Buffer.compare(theirs, payload) === 0 ? { kind: "stored" as const } : { kind: "lost" as const };
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind !== "unavailable") throw error;
+    return { kind: "notRead" as const, why: error.message };
   }
 }
 

@@ -14,10 +14,11 @@ const ownRpc: ReadonlySet<string> = new Set([
   "session.deleted",
   "session.forked",
 ]);
-const known: ReadonlySet<string> = new Set(wireEventTypes);
 const caseOf = new Map(
   EventSchema.fields.filter((field) => field.oneof?.name === "payload").map((field) => [field.name, field.localName]),
 );
+/** Which payload goes with each type that is known. */
+const wantedCases = new Map(wireEventTypes.map((type) => [type as string, caseOf.get(type.replace(".", "_"))]));
 
 /** Checks events and fills in missing ids. Throws AppError `invalid` naming every field and rule. */
 export function checkEvents(
@@ -28,8 +29,13 @@ export function checkEvents(
   if (events.length < min || events.length > max) {
     throw AppError.invalid([{ field, description: `must hold ${min} to ${max} events, holds ${events.length}` }]);
   }
-  const problems = events.flatMap((event, index) => problemsOf(event, `${field}[${index}]`, sender));
-  const ids = events.map((event) => event.id).filter((id) => id !== "");
+  const problems: FieldViolation[] = [];
+  for (const [index, event] of events.entries()) {
+    noteProblems(event, sender, (name, description) =>
+      problems.push({ field: `${field}[${index}].${name}`, description }),
+    );
+  }
+  const ids = events.flatMap((event) => (event.id === "" ? [] : event.id));
   if (new Set(ids).size !== ids.length) problems.push({ field, description: "must not hold the same id twice" });
   if (problems.length > 0) throw AppError.invalid(problems);
   for (const event of events) {
@@ -38,23 +44,21 @@ export function checkEvents(
   }
 }
 
-function problemsOf(event: Event, field: string, sender: Sender): FieldViolation[] {
-  const problems: FieldViolation[] = [];
-  const add = (name: string, description: string) => problems.push({ field: `${field}.${name}`, description });
-  if (event.id !== "" && !isId("event", event.id)) add("id", "must be empty or sevt_ and up to 59 of A-Z a-z 0-9 _ -");
-  if (!typeRule.test(event.type)) add("type", "must be a dotted name in lower case");
-  else if (sender === "client" && !isClientEvent(event.type)) add("type", `${event.type} is not for clients to send`);
-  else if (ownRpc.has(event.type)) add("type", `${event.type} is written by its own RPC only`);
-  else if (known.has(event.type)) {
-    const wanted = caseOf.get(event.type.replace(".", "_"));
-    if (event.payload.case !== wanted) add("payload", `must be ${wanted} for ${event.type}`);
-  } else if (event.payload.case !== undefined)
-    add("type", `${event.type} does not fit its payload ${event.payload.case}`);
+function noteProblems(event: Event, sender: Sender, add: (name: string, description: string) => void): void {
+  const { id, type, payload } = event;
+  if (id !== "" && !isId("event", id)) add("id", "must be empty or sevt_ and up to 59 of A-Z a-z 0-9 _ -");
+  const isKnown = wantedCases.has(type);
+  if (!isKnown && !typeRule.test(type)) add("type", "must be a dotted name in lower case");
+  else if (sender === "client" && !isClientEvent(type)) add("type", `${type} is not for clients to send`);
+  else if (ownRpc.has(type)) add("type", `${type} is written by its own RPC only`);
+  else if (isKnown) {
+    const wanted = wantedCases.get(type);
+    if (payload.case !== wanted) add("payload", `must be ${wanted} for ${type}`);
+  } else if (payload.case !== undefined) add("type", `${type} does not fit its payload ${payload.case}`);
   const blocks = contentBlocks(event);
   if (blocks !== undefined && (blocks < 1 || blocks > maxContentBlocks)) {
     add("content", `must hold 1 to ${maxContentBlocks} blocks, holds ${blocks}`);
   }
-  return problems;
 }
 
 function contentBlocks(event: Event): number | undefined {

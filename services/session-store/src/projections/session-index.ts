@@ -1,14 +1,15 @@
 /**
- * Headers of all sessions, folded from the log by an ordered follower: from a snapshot on, or from the first frame, up
- * to the end before the service is ready, then live. Only for lists and as a start of folds; never asked whether
- * something is true. Memory per session is one header (agents and environments that are equal are kept once).
+ * Headers of all sessions, folded from the log: from a snapshot on, or from the first frame, up to the end before the
+ * service is ready, then read on from time to time and before every list. Only for lists and as a start of folds; never
+ * asked whether something is true. Memory per session is one header (agents and environments that are equal are kept
+ * once).
  */
 import { isClosed, isId, type JsonObject, type SessionHeader } from "@manyhands/core";
-import { type Logger, retry } from "@manyhands/kit";
+import type { Logger } from "@manyhands/kit";
 import { foldFrame } from "../log/hot-session.ts";
 import type { FoldStart } from "../log/session-cache.ts";
 import { skimFrame } from "../log/skim-frame.ts";
-import type { EventStore, LogFollower, StoredFrame } from "../store/event-store.ts";
+import type { EventStore, StoredFrame } from "../store/event-store.ts";
 import { sharedBelow } from "../store/shared-history.ts";
 import type { IndexEntry } from "./index-snapshot.ts";
 import { createIntern } from "./intern.ts";
@@ -21,21 +22,32 @@ export interface IndexedSession extends ListedSession {
   readonly shared: number;
 }
 
+/** A frame that this process stored. */
+export interface StoredHere {
+  readonly sessionId: string;
+  /** Its number, which counts shared frames too. */
+  readonly frame: number;
+  /** Header after it. */
+  readonly header: SessionHeader;
+  /** Its stream sequence, when it is known. */
+  readonly sequence?: number;
+}
+
 /** The index. */
 export interface SessionIndex {
   /** Sessions of a workspace, oldest first. Do not change it. */
   ofWorkspace(workspaceId: string): readonly IndexedSession[];
   /** What is folded of a session; undefined when nothing is. */
   startOf(sessionId: string): FoldStart | undefined;
-  /**
-   * Takes in what this process just stored behind what is known, so that it need not be read and folded once more when
-   * it comes back with the log. `frame` counts shared frames too.
-   */
-  noteStored(sessionId: string, frame: number, header: SessionHeader): void;
+  /** Takes in what this process just stored right behind what is known, so that it need not be read and folded again. */
+  noteStored(stored: StoredHere): void;
   /** Running or rescheduling sessions whose log has not moved since a time. */
   stalled(beforeMs: number, limit: number): readonly IndexedSession[];
-  /** Resolves when everything up to a stream sequence is in, or false after `timeoutMs`. */
-  reached(sequence: number, timeoutMs: number): Promise<boolean>;
+  /**
+   * Takes in at once what anybody stored before the call. True when everything up to a stream sequence is in too, false
+   * after `timeoutMs`.
+   */
+  readOn(sequence: number, timeoutMs: number): Promise<boolean>;
   /** True when the history is in. */
   caughtUp(): boolean;
   /** Everything it knows, for a snapshot: may change while it is walked through. */
@@ -80,10 +92,8 @@ export async function createSessionIndex(
   const active = new Map<string, Entry>();
   const carriers = createOpenCarriers();
   const internJson = createIntern<JsonObject>();
-  const waiting = new Set<{ sequence: number; resolve: () => void }>();
   const caughtUp = Promise.withResolvers<void>();
   let isCaughtUp = false;
-  let last = start.sequence;
 
   const forget = (entry: Entry) => {
     entries.delete(entry.sessionId);
@@ -101,7 +111,7 @@ export async function createSessionIndex(
     if (!isId("session", stored.sessionId)) return carriers.seen(stored.sessionId);
     const entry = entries.get(stored.sessionId);
     const expected = entry === undefined ? 0 : entry.nextFrame - entry.shared;
-    if (stored.frame < expected) return; // delivered twice after a reconnect
+    if (stored.frame < expected) return; // noted when it was stored
     if (stored.frame > expected) {
       if (entry !== undefined) forget(entry); // a hole: whoever opens the session will find and report it
       return;
@@ -153,43 +163,34 @@ export async function createSessionIndex(
       const entry = entries.get(stored.sessionId);
       if (entry !== undefined) forget(entry);
     }
-    last = Math.max(last, stored.sequence);
-    for (const waiter of waiting) if (waiter.sequence <= last) waiter.resolve();
   };
 
-  const stopped = new AbortController();
-  let follower: LogFollower | undefined;
-  const follow = async (): Promise<void> => {
-    follower = await store.follow({
-      fromSequence: last + 1,
-      onFrame,
-      onCaughtUp: () => {
-        isCaughtUp = true;
-        caughtUp.resolve();
-      },
-    });
-    follower.failed.catch((error: unknown) => {
-      isCaughtUp = false;
-      logger.warn({ err: error, sequence: last }, "the session index lost the log");
-      // Until stopped, at bounded intervals: meanwhile the service is not ready, and nothing but lists depends on this.
-      void retry(follow, { attempts: Number.MAX_SAFE_INTEGER, maxMs: 2000, signal: stopped.signal }).catch(
-        () => undefined,
-      );
-    });
-  };
-  await follow();
+  const follower = await store.follow({
+    fromSequence: start.sequence + 1,
+    onFrame,
+    onCaughtUp: () => {
+      isCaughtUp = true;
+      caughtUp.resolve();
+    },
+  });
   await caughtUp.promise;
-  logger.info({ sessions: entries.size, from: start.sequence, sequence: last }, "the session index is caught up");
+  const sequence = follower.sequence();
+  logger.info({ sessions: entries.size, from: start.sequence, sequence }, "the session index is caught up");
 
   return {
     ofWorkspace: (workspaceId) => workspaces.get(workspaceId) ?? [],
     startOf: (sessionId) => entries.get(sessionId),
-    noteStored(sessionId, frame, header) {
+    noteStored({ sessionId, frame, header, sequence: at }) {
       const entry = entries.get(sessionId);
-      if (entry?.nextFrame !== frame || header.deleted) return; // the follower sees to whatever is not simply the next
-      entry.header = compacted(header);
-      entry.nextFrame = frame + 1;
-      noteWork(entry);
+      if (at === undefined || at <= follower.sequence() || header.deleted) return; // told by the log, or will be
+      if (entry === undefined && frame === 0) {
+        enter({ sessionId, shared: 0, header: compacted(header), nextFrame: 1 });
+      } else if (entry?.nextFrame === frame) {
+        entry.header = compacted(header);
+        entry.nextFrame = frame + 1;
+        noteWork(entry);
+      } else return;
+      follower.skip(at);
     },
     stalled(beforeMs, limit) {
       const found: IndexedSession[] = [];
@@ -199,7 +200,7 @@ export async function createSessionIndex(
       }
       return found;
     },
-    reached: (sequence, timeoutMs) => reached(waiting, () => last, sequence, timeoutMs),
+    readOn: (upTo, timeoutMs) => follower.readOn(upTo, timeoutMs),
     caughtUp: () => isCaughtUp,
     *entries() {
       yield* entries.values();
@@ -207,31 +208,9 @@ export async function createSessionIndex(
     },
     openCarriers: () => carriers.list(),
     forgetCarrier: (carrierId) => carriers.forget(carrierId),
-    sequence: () => last,
+    sequence: () => follower.sequence(),
     begunAt: start.sequence,
     size: () => entries.size,
-    async stop() {
-      stopped.abort();
-      await follower?.stop();
-    },
+    stop: () => follower.stop(),
   };
-}
-
-async function reached(
-  waiting: Set<{ sequence: number; resolve: () => void }>,
-  last: () => number,
-  sequence: number,
-  timeoutMs: number,
-): Promise<boolean> {
-  if (last() >= sequence) return true;
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const waiter = { sequence, resolve: () => resolve(true) };
-  const timer = setTimeout(() => resolve(false), timeoutMs);
-  waiting.add(waiter);
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    waiting.delete(waiter);
-  }
 }

@@ -17,6 +17,7 @@ export function deleteSession(
     const hot = await deps.cache.current(sessionId);
     if (hot.header?.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
     const bounds = appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs);
-    return { framesRemoved: BigInt(await removeSession(deps, request, bounds)) };
+    const { frames, objects, framesLeft } = await removeSession(deps, request, bounds);
+    return { framesRemoved: BigInt(frames), objectsRemoved: BigInt(objects), framesLeft: BigInt(framesLeft) };
   };
 }

@@ -1,6 +1,7 @@
 import { AppError, type MethodHandler } from "@manyhands/kit";
 import type { SessionService } from "@manyhands/protocol";
 import type { Deps } from "../deps.ts";
+import type { SentFrame } from "../log/session-log.ts";
 import { placeFrame } from "../log/stored-event.ts";
 import { checkEvents } from "../log/validate-events.ts";
 import { emittedEvents } from "./pass-on.ts";
@@ -24,6 +25,10 @@ export function emitEvents(
     rule.done();
     const mayRepeat = request.requestId !== "" || request.events.some((event) => event.id !== "");
     checkEvents(request.events, { field: "events", min: 1, max: maxEvents, sender });
+    let ready: { readonly payload: Uint8Array; readonly answer: ReturnType<typeof emittedEvents> } | undefined;
+    const onSent = ({ payload, headPosition }: SentFrame) => {
+      ready = { payload, answer: answerOf(sessionId, payload, headPosition) };
+    };
     const appended = await deps.log.append(
       sessionId,
       {
@@ -33,14 +38,22 @@ export function emitEvents(
         epoch: Number(request.epoch),
         ...(expectedPosition === undefined ? {} : { expectedPosition: Number(expectedPosition) }),
       },
-      appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs),
+      { ...appendContext(context, deps.clock.nowMs(), deps.config.log.appendTimeoutMs), onSent },
       (header) => {
         if (workspaceId !== "" && header.workspace_id !== workspaceId) throw AppError.notFound("session", sessionId);
       },
     );
-    const { duplicate, payload } = appended;
-    const rest = { headPosition: BigInt(appended.headPosition), duplicate };
-    if (payload === undefined) return { ...rest, events: [...appended.events] };
-    return emittedEvents(placeFrame({ sessionId, frame: 0, payload }).events, rest);
+    const { payload, headPosition } = appended;
+    if (payload !== undefined) {
+      return ready?.payload === payload ? ready.answer : answerOf(sessionId, payload, headPosition);
+    }
+    const { events, duplicate } = appended;
+    return { events: [...events], headPosition: BigInt(headPosition), duplicate };
   };
+}
+
+/** The events of a frame that was just stored, as they lie in it. */
+function answerOf(sessionId: string, payload: Uint8Array, headPosition: number) {
+  const { events } = placeFrame({ sessionId, frame: 0, payload });
+  return emittedEvents(events, { headPosition: BigInt(headPosition), duplicate: false });
 }

@@ -10,7 +10,7 @@ import { checkWorkspace, rules } from "./request-rules.ts";
 const defaultPageSize = 20;
 const waitForIndexMs = 1000;
 
-/** Sessions of a workspace from the index, which is given a moment to take in what this process stored last. */
+/** Sessions of a workspace from the index, which first takes in what was stored last, here or elsewhere. */
 export function listSessions(
   deps: Pick<Deps, "index" | "lastStored">,
 ): MethodHandler<typeof SessionService.method.listSessions> {
@@ -22,7 +22,7 @@ export function listSessions(
     const size = pageSize(request.pageSize, defaultPageSize);
     const query = queryHash({ ...request, pageSize: 0, pageToken: "" });
     const cursor = decodePageToken(query, request.pageToken);
-    await deps.index.reached(deps.lastStored(), waitForIndexMs);
+    await deps.index.readOn(deps.lastStored(), waitForIndexMs);
 
     const at = cursorOf(cursor);
     const { page, hasBefore, hasAfter } = pageOfSessions(deps.index.ofWorkspace(request.workspaceId), {

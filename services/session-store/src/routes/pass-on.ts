@@ -1,13 +1,8 @@
 /** Answers made of stored events, whose bytes are passed on as they are. */
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { Encoded } from "@manyhands/kit";
-import {
-  EmitEventsResponseSchema,
-  encodeMessage,
-  GetEventsResponseSchema,
-  WatchEventsResponseSchema,
-} from "@manyhands/protocol";
+import { Encoded, encodeMessage } from "@manyhands/kit";
+import { EmitEventsResponseSchema, GetEventsResponseSchema, WatchEventsResponseSchema } from "@manyhands/protocol";
 import type { StoredEvent } from "../log/stored-event.ts";
 
 const pageField = GetEventsResponseSchema.field.events.number;

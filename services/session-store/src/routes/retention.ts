@@ -41,7 +41,7 @@ export function retentionHandlers(deps: RetentionDeps): ServiceImpl<typeof Reten
     },
     async applyRetention({ workspaceId, dryRun, maxRemovals: asked }, context) {
       check(workspaceId, undefined, asked);
-      if (!(await deps.index.reached(deps.lastStored(), waitForIndexMs))) {
+      if (!(await deps.index.readOn(deps.lastStored(), waitForIndexMs))) {
         throw AppError.unavailable("UNAVAILABLE", "the list of sessions lags behind; try again");
       }
       const policy = await policyOf(workspaceId);

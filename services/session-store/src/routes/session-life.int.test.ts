@@ -77,7 +77,10 @@ describe("sessions", () => {
       store.sessions.watchEvents({ sessionId, start: { case: "fromPosition", value: 0n } }, { signal }),
     );
     await eventually(() => watch.cases().includes("caughtUp"));
-    expect(await store.sessions.deleteSession({ workspaceId, sessionId })).toMatchObject({ framesRemoved: 2n });
+    expect(await store.sessions.deleteSession({ workspaceId, sessionId })).toMatchObject({
+      framesRemoved: 2n,
+      framesLeft: 1n,
+    });
     expect(await watch.ended).toBeUndefined();
     expect(watch.events().map((event) => event.type)).toEqual(["agent.message", "agent.message", "session.deleted"]);
     await expect(store.sessions.getSession({ sessionId })).rejects.toMatchObject({ kind: "notFound" });

@@ -66,11 +66,23 @@ export function createMemoryEventStore(): EventStore {
     },
     async follow(options: LogFollowerOptions) {
       await turn();
-      for (const frame of log.values()) if (frame.sequence >= options.fromSequence) options.onFrame(frame);
+      let told = options.fromSequence - 1;
+      const onFrame = (frame: StoredFrame) => {
+        told = frame.sequence;
+        options.onFrame(frame);
+      };
+      for (const frame of log.values()) if (frame.sequence >= options.fromSequence) onFrame(frame);
       options.onCaughtUp();
-      const onFrame = (frame: StoredFrame) => options.onFrame(frame);
       followers.add(onFrame);
-      return { stop: async () => void followers.delete(onFrame), failed: new Promise<never>(() => undefined) };
+      return {
+        sequence: () => told,
+        skip: () => undefined, // everything is told by then
+        async readOn(upTo) {
+          await turn();
+          return told >= upTo;
+        },
+        stop: async () => void followers.delete(onFrame),
+      };
     },
     available: () => true,
     onReconnect: () => () => undefined,

@@ -1,22 +1,27 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescService, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { encodeMessage } from "@manyhands/kit";
+import * as protocol from "@manyhands/protocol";
+import { EventSchema, FrameSchema, SessionStatusRunningSchema } from "@manyhands/protocol";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encodeMessage } from "./encode-message.ts";
-import { EventSchema, FrameSchema } from "./gen/manyhands/events/v1/event_pb.ts";
-import { SessionStatusRunningSchema } from "./gen/manyhands/events/v1/session_events_pb.ts";
-import { SessionService } from "./gen/manyhands/session/v1/session_service_pb.ts";
-import { sampleMessage } from "./testing/sample-message.ts";
+import { sampleMessage } from "../packages/protocol/src/testing/sample-message.ts";
 
-const root = fileURLToPath(new URL("../testdata/", import.meta.url));
+const root = fileURLToPath(new URL("../packages/protocol/testdata/", import.meta.url));
 const golden = readdirSync(root).flatMap((folder) =>
   readdirSync(`${root}${folder}`)
     .filter((name) => name.endsWith(".bin"))
     .map((name) => new Uint8Array(readFileSync(`${root}${folder}/${name}`))),
 );
 const payloads = EventSchema.oneofs[0]?.fields.length ?? 0;
-const session: readonly DescMessage[] = SessionService.methods.flatMap(({ input, output }) => [input, output]);
+const exported: readonly unknown[] = Object.values(protocol);
+const isService = (one: unknown): one is DescService =>
+  typeof one === "object" && one !== null && "kind" in one && one.kind === "service";
+const services = exported.filter(isService);
+const messages: readonly DescMessage[] = services.flatMap(({ methods }) =>
+  methods.flatMap(({ input, output }) => [input, output]),
+);
 
 /** An event of that kind of payload, with every field set. */
 const eventOf = (member: number) => sampleMessage(EventSchema, 0, member);
@@ -28,7 +33,8 @@ describe("encoding", () => {
       const event = eventOf(member) as ReturnType<typeof create<typeof EventSchema>>;
       expect(encodeMessage(EventSchema, event)).toEqual(toBinary(EventSchema, event));
     }
-    for (const desc of session) {
+    expect(messages.length).toBeGreaterThan(150);
+    for (const desc of messages) {
       const message = sampleMessage(desc);
       expect(encodeMessage(desc, message)).toEqual(toBinary(desc, message));
     }
@@ -66,6 +72,21 @@ describe("encoding", () => {
         expect(encodeMessage(FrameSchema, frame)).toEqual(toBinary(FrameSchema, frame));
       }),
     );
+  });
+
+  it("makes the bytes of the runtime where lengths begin to take another byte, and with letters of any width", () => {
+    const lengths = [0, 1, 31, 32, 126, 127, 128, 129, 16_381, 16_382, 16_383, 16_384, 2_097_151, 2_097_152, 3];
+    for (const letter of ["a", "é", "漢", "😀", "\ud800"]) {
+      for (const length of lengths) {
+        const text = letter.repeat(Math.ceil(length / letter.length)).slice(0, length);
+        const payload = {
+          case: "agentMessage" as const,
+          value: { content: [{ kind: { case: "text" as const, value: { text } } }] },
+        };
+        const event = create(EventSchema, { id: text.slice(0, 40), payload });
+        expect(Buffer.compare(encodeMessage(EventSchema, event), toBinary(EventSchema, event))).toBe(0);
+      }
+    }
   });
 
   it("says like the runtime what cannot be encoded, and goes on", () => {
