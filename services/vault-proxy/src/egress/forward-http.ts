@@ -68,10 +68,10 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
     response.flushHeaders();
     const changed = hasBody(request, incoming) ? (back?.body ?? []) : [];
     await pipeline([incoming, ...changed, counter(record, "received"), response]);
-    noteUsed(record, used);
+    record.used(used);
     record.ended("served", incoming.statusCode);
   } catch (error) {
-    noteUsed(record, used);
+    record.used(used);
     record.ended(signal.aborted ? "aborted" : "failed");
     throw error;
   }
@@ -89,12 +89,6 @@ async function prepare(swap: Swap, request: IncomingMessage, path: string): Prom
   if (!maySign(headers) || !(length <= MAX_SIGNED_BODY)) return swap.outgoing(headers);
   const body = await buffer(request);
   return swap.outgoingWhole({ method: request.method ?? "", path, headers, body });
-}
-
-/** The record has room for one; a request that carries several is rare, and the first is told. */
-function noteUsed(record: EgressRecord, used: ReadonlySet<string>): void {
-  const [first] = used;
-  if (first !== undefined) record.used(first);
 }
 
 /** RFC 9112 6.3: these have no body whatever their headers say, and nothing that could be unpacked. */
