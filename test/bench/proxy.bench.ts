@@ -48,6 +48,12 @@ export default async function proxy({ rounds }: { rounds: number }): Promise<Ben
         bodies.secureDirect,
       ],
       ["egress_throughput_plain", "the same without TLS", bodies.downloadVia, bodies.downloadDirect],
+      [
+        "egress_throughput_intercepted",
+        "the same where TLS ends at the proxy, which searches the answer for a credential",
+        bodies.interceptedVia,
+        bodies.secureDirect,
+      ],
     ] as const;
     const perSecond = (ms: number) => DOWNLOAD_BYTES / MB / (ms / 1000);
     for (const [name, note, via, direct] of downloads) {
@@ -100,6 +106,11 @@ class Client {
   readonly tunnelDirect = () => timed(() => finished(this.fresh("/small")));
   readonly secureVia = () => timed(async () => this.secureDownload(await this.tunnelTo(this.rig.secureUpstream)));
   readonly secureDirect = () => timed(() => this.secureDownload(connectTo(this.rig.secureUpstream)));
+  readonly interceptedVia = () =>
+    timed(async () => {
+      const { token, ca } = this.rig.intercepted;
+      await this.secureDownload(await this.tunnelTo(this.rig.secureUpstream, token), ca);
+    });
   readonly downloadVia = () => timed(() => this.throughTunnel("/download"));
   readonly downloadDirect = () => timed(() => finished(this.fresh("/download")));
 
@@ -163,8 +174,8 @@ class Client {
     await finished(answered);
   }
 
-  private async secureDownload(socket: Socket): Promise<void> {
-    const secure = connectTls({ socket, servername: "localhost", ca: [this.rig.upstreamCa] });
+  private async secureDownload(socket: Socket, ca = this.rig.upstreamCa): Promise<void> {
+    const secure = connectTls({ socket, servername: "localhost", ca: [ca] });
     const headers = { host: this.rig.secureUpstream, connection: "close" };
     const outgoing = httpRequest({ createConnection: () => secure, path: "/download", headers });
     const answered = answerOf(outgoing);
@@ -172,7 +183,7 @@ class Client {
     await finished(answered);
   }
 
-  private tunnelTo(target: string): Promise<Socket> {
+  private tunnelTo(target: string, token = this.rig.token): Promise<Socket> {
     const [host = "", port = ""] = this.rig.egress.split(":");
     const connecting = httpRequest({
       agent: false,
@@ -180,7 +191,7 @@ class Client {
       port: Number(port),
       method: "CONNECT",
       path: target,
-      headers: { "proxy-authorization": `Bearer ${this.rig.token}` },
+      headers: { "proxy-authorization": `Bearer ${token}` },
     });
     return new Promise((resolve, reject) => {
       connecting.once("connect", (answer, tunnel) => {
