@@ -155,7 +155,7 @@ const chunk = Buffer.alloc(64 * 1024, 97);
 const answer: Parameters<typeof createServer>[1] = (request, response) => {
   request.resume();
   if (request.url === "/download") {
-    response.writeHead(200, { "content-length": DOWNLOAD_BYTES });
+    response.writeHead(200, { "content-type": "application/octet-stream", "content-length": DOWNLOAD_BYTES });
     let left = DOWNLOAD_BYTES;
     const more = () => {
       while (left > 0) {

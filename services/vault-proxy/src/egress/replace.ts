@@ -1,5 +1,6 @@
 /** Replaces byte strings in a stream, holding back only what may be the beginning of one. */
 import { Transform } from "node:stream";
+import { ByteSearch } from "./search-bytes.ts";
 
 /** What to look for and what to put there. `from` is never empty; `onPut` is told of each time. */
 export type Replacement = { readonly from: Buffer; readonly to: Buffer; readonly onPut?: () => void };
@@ -60,32 +61,24 @@ function replaceIn(bytes: Buffer, wanted: Wanted, last: boolean): { out: Buffer;
 }
 
 const NOTHING = Buffer.alloc(0);
-/** Shorter texts are searched for each one alone, which needs no table. */
-const WORTH_A_TABLE = 4096;
 
-/**
- * What to look for, all of it in one pass: a window as long as the shortest one goes over the bytes, and its last two
- * bytes tell how far it may go on without passing a beginning of any (Wu and Manber, "A fast algorithm for
- * multi-pattern searching", 1994).
- */
+/** What to look for, longest first. */
 class Wanted {
-  /** Longest first. */
   private readonly all: readonly Replacement[];
-  private readonly shortest: number;
+  private readonly search: ByteSearch;
   private readonly firstBytes = new Uint8Array(256);
-  private shifts: Uint8Array | undefined;
 
   constructor(replacements: readonly Replacement[]) {
     this.all = [...replacements].sort((a, b) => b.from.length - a.from.length);
-    this.shortest = this.all.at(-1)?.from.length ?? 0;
+    this.search = new ByteSearch(this.all.map(({ from }) => from));
     for (const { from } of this.all) this.firstBytes[from[0] ?? 0] = 1;
   }
 
   /** The first one at or behind an index; of those at one place the longest. */
   next(bytes: Buffer, from: number): { readonly index: number; readonly found: Replacement } | undefined {
-    return this.shortest < 2 || bytes.length - from < WORTH_A_TABLE
-      ? this.oneByOne(bytes, from)
-      : this.sweep(bytes, from);
+    const next = this.search.next(bytes, from);
+    const found = next && this.all[next.which];
+    return found && { index: next.index, found };
   }
 
   /** True when one of more than so many bytes could begin at this index and end beyond what is here. */
@@ -104,46 +97,4 @@ class Wanted {
     }
     return bytes.length;
   }
-
-  private oneByOne(bytes: Buffer, from: number) {
-    let best: { index: number; found: Replacement } | undefined;
-    for (const found of this.all) {
-      const index = bytes.indexOf(found.from, from);
-      if (index >= 0 && (!best || index < best.index)) best = { index, found };
-    }
-    return best;
-  }
-
-  private sweep(bytes: Buffer, from: number) {
-    this.shifts ??= shiftsOf(this.all, this.shortest);
-    const { shifts, all, shortest } = this;
-    for (let end = from + shortest - 1; end < bytes.length; ) {
-      const shift = shifts[((bytes[end - 1] ?? 0) << 8) | (bytes[end] ?? 0)] ?? 0;
-      if (shift > 0) {
-        end += shift;
-        continue;
-      }
-      const index = end - shortest + 1;
-      const found = all.find(({ from: text }) => stands(text, bytes, index));
-      if (found) return { index, found };
-      end += 1;
-    }
-    return undefined;
-  }
-}
-
-function stands(text: Buffer, bytes: Buffer, index: number): boolean {
-  return text.compare(bytes, index, Math.min(index + text.length, bytes.length)) === 0;
-}
-
-/** How far a window of this length may go on, by its last two bytes. */
-function shiftsOf(all: readonly Replacement[], window: number): Uint8Array {
-  const shifts = new Uint8Array(65_536).fill(Math.min(window - 1, 255));
-  for (const { from } of all) {
-    for (let end = 1; end < window; end += 1) {
-      const pair = ((from[end - 1] ?? 0) << 8) | (from[end] ?? 0);
-      shifts[pair] = Math.min(shifts[pair] ?? 0, window - 1 - end);
-    }
-  }
-  return shifts;
 }

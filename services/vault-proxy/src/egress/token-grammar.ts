@@ -41,6 +41,19 @@ const LOOKS_LIKE_TOKEN = new RegExp(`^${PLAIN}{${MIN_OTHER},}$`);
 /** The escapes before a quote at the fourth depth: deeper nobody looks. */
 const SLASHES = String.raw`\\{0,15}`;
 
+/** Parts of the names, in the cases they are written in: where none of them is, there is no field. */
+export const NAME_PARTS: readonly Buffer[] = [
+  ...["token", "secret", "api_", "api-", "apik", '"jwt', "<jwt", ":jwt"].flatMap((part) => [
+    part,
+    part.toUpperCase(),
+    part.replace(/[a-z]/, (letter) => letter.toUpperCase()),
+  ]),
+  "apiK",
+  "ApiK",
+].map((part) => Buffer.from(part));
+/** More than the longest beginning of a field that has no such part in it. */
+export const MAX_BEGUN = 128;
+
 /** True for a value that can be taken for a token wherever it stands. */
 export function looksLikeToken(value: string): boolean {
   return LOOKS_LIKE_TOKEN.test(value);
@@ -113,7 +126,7 @@ function json(names: readonly string[], value: string, sure: boolean): Grammar {
   };
 }
 
-/** The names in each of their spellings: `access_token`, `access-token`, `accessToken`; case is not looked at. */
+/** The names in each of their spellings: `access_token`, `access-token`, `accessToken`, `ACCESS_TOKEN`. */
 function anyOf(names: readonly string[]): string {
   return names.map((name) => name.replaceAll("_", "[_-]?")).join("|");
 }

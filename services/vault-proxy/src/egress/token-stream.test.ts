@@ -134,6 +134,15 @@ describe("tokens in an answer", () => {
     expect(await pass("application/json", cut(text, 70_000), false)).toEqual({ text, kept: [] });
   });
 
+  it("are found in the middle of much else, however it is cut", async () => {
+    const filler = JSON.stringify({ words: "no more than words ".repeat(400) });
+    const text = `[${filler},{"accessToken":"abc"},${filler},{"API_KEY":"${LONG}"}]`;
+    const expected = `[${filler},{"accessToken":"<1>"},${filler},{"API_KEY":"<2>"}]`;
+    for (let at = filler.length; at < filler.length + 30; at += 1) {
+      expect(await pass("application/json", cut(text, at))).toEqual({ text: expected, kept: ["abc", LONG] });
+    }
+  });
+
   it("may be of any length where the name says little", async () => {
     const text = `{"token":"${"x".repeat(100_000)}"}`;
     expect(await pass("application/json", cut(text, 60_000))).toEqual({ text, kept: [] });

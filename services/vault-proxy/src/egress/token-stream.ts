@@ -6,7 +6,17 @@
  */
 import { Transform } from "node:stream";
 import { DERIVED_LIMITS } from "../store/derived-token-store.ts";
-import { FORM, type Grammar, JSON_LIKELY, JSON_TOKENS, looksLikeToken, XML } from "./token-grammar.ts";
+import { ByteSearch } from "./search-bytes.ts";
+import {
+  FORM,
+  type Grammar,
+  JSON_LIKELY,
+  JSON_TOKENS,
+  looksLikeToken,
+  MAX_BEGUN,
+  NAME_PARTS,
+  XML,
+} from "./token-grammar.ts";
 
 /** What becomes of tokens. Asked when one is found: until then it may not be known what the request carried. */
 export type Capture = {
@@ -64,30 +74,46 @@ export async function captureInHeader(name: string, value: string, capture: Capt
 }
 
 function finder(grammars: readonly Grammar[], capture: Capture): Transform {
-  const edge = grammars.map((grammar) => grammar.edge).join("");
-  let held = edge;
+  const edge = Buffer.from(grammars.map((grammar) => grammar.edge).join(""));
+  let held: Buffer = edge;
   let unsent = edge.length;
-  /** The text without what was put before it. */
-  const own = (text: string) => {
-    const from = Math.min(unsent, text.length);
+  /** The bytes without what was put before them. */
+  const own = (bytes: Buffer) => {
+    const from = Math.min(unsent, bytes.length);
     unsent -= from;
-    return Buffer.from(text.slice(from), "latin1");
+    return bytes.subarray(from);
   };
-  const take = async (text: string, last: boolean): Promise<Buffer> => {
-    const { done, rest } = await replaceWhole(grammars, text, capture);
-    const begun = last ? rest.length : Math.min(...grammars.map((grammar) => beginsAt(grammar, rest, capture)));
-    held = rest.slice(begun);
-    return own(done + rest.slice(0, begun));
+  const begunIn = (text: string) => Math.min(...grammars.map((grammar) => beginsAt(grammar, text, capture)));
+  const take = async (bytes: Buffer): Promise<Buffer> => {
+    const { done, rest } = await replaceWhole(grammars, bytes.toString("latin1"), capture);
+    const begun = begunIn(rest);
+    held = Buffer.from(rest.slice(begun), "latin1");
+    return own(Buffer.from(done + rest.slice(0, begun), "latin1"));
+  };
+  /** Of bytes without any field only the beginning of one can be at the end. */
+  const pass = (bytes: Buffer): Buffer => {
+    const tail = bytes.subarray(-MAX_BEGUN).toString("latin1");
+    const end = bytes.length - tail.length + begunIn(tail);
+    held = Buffer.from(bytes.subarray(end));
+    return own(bytes.subarray(0, end));
   };
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      take(held + chunk.toString("latin1"), false).then((out) => done(null, out), done);
+      const bytes = held.length > 0 ? Buffer.concat([held, chunk]) : chunk;
+      if (names.next(bytes, 0)) take(bytes).then((out) => done(null, out), done);
+      else done(null, pass(bytes));
     },
     flush(done) {
-      take(held + edge, true).then((out) => done(null, out.subarray(0, out.length - edge.length)), done);
+      const text = Buffer.concat([held, edge]).toString("latin1");
+      replaceWhole(grammars, text, capture).then((last) => {
+        const out = own(Buffer.from(last.done + last.rest, "latin1"));
+        done(null, out.subarray(0, out.length - edge.length));
+      }, done);
     },
   });
 }
+
+const names = new ByteSearch(NAME_PARTS);
 
 /** Where a field may be beginning; the text's end when nowhere. What is longer than any field is none. */
 function beginsAt({ begun, sure }: Grammar, text: string, capture: Capture): number {
