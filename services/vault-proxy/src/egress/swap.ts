@@ -39,7 +39,7 @@ export type SwappedRequest = {
 };
 
 /** The same for a body that was read as a whole. */
-export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly body: Buffer };
+export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly path: string; readonly body: Buffer };
 
 /** What to answer instead. */
 export type SwappedAnswer = { readonly headers: Headers; readonly body: readonly Duplex[] };
@@ -118,10 +118,10 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
         : request.body;
       const headers = { ...outgoing(given, used), "content-length": String(replaced.length) };
       const signed = resign(pairs, request, replaced, headers);
-      if (!signed) return { headers, body: replaced, used };
+      if (!signed) return { path: request.path, headers, body: replaced, used };
       const signer = credentials.find(({ placeholder }) => placeholder === signed.placeholder);
       if (signer) note(used, signer);
-      return { headers: signed.headers, body: replaced, used };
+      return { path: signed.path, headers: signed.headers, body: replaced, used };
     },
     async incoming(headers, used) {
       const unpack = unpackers(String(headers["content-encoding"] ?? ""));
