@@ -1,4 +1,5 @@
 /** A program in a real hand, the real egress proxy, and an API with TLS behind it: what goes out, and what comes in. */
+import { connect, createServer, type Socket } from "node:net";
 import { newId, silentLogger, systemClock } from "@manyhands/kit";
 import Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -30,6 +31,7 @@ const recipe = {
 describe("a hand's way out", () => {
   let bed: EgressBed;
   let driver: Driver;
+  let door: Door;
   const hands: Hand[] = [];
 
   const handOf = async (sessionId: string): Promise<Hand> => {
@@ -55,7 +57,7 @@ E`;
   beforeAll(async () => {
     bed = await startEgressBed();
     await ensureTestImages(new Docker({ socketPath }));
-    const [host = "", port = ""] = addressOf(bed.vault.proxy, "git").split(":");
+    door = await openDoor(addressOf(bed.vault.proxy, "git"));
     driver = await createDockerDriver({
       socketPath,
       image: DEBIAN_IMAGE,
@@ -63,12 +65,13 @@ E`;
       instance: "egress",
       platform: newId("plat"),
       logger: silentLogger(),
-      dial: createGitDialer({ host, port: Number(port), vault: bed.vault.client, clock: systemClock }),
+      dial: createGitDialer({ host: "127.0.0.1", port: door.port, vault: bed.vault.client, clock: systemClock }),
     });
   }, 300_000);
   afterAll(async () => {
     await Promise.all(hands.map(({ handId }) => driver.destroy(handId)));
     await driver?.close();
+    door?.close();
     await bed?.stop();
   });
 
@@ -113,4 +116,44 @@ for a in [('1.1.1.1', 443), ('172.17.0.1', ${bed.plainPort}), ('8.8.8.8', 53)]:
     expect(environment).toMatch(/API_KEY=mhph_/);
     expect(environment).not.toContain(SECRET);
   });
+
+  it("is shut, not open, when the proxy is gone", async () => {
+    bed.policy("sesn_dying", { type: "unrestricted" });
+    await bed.bind("sesn_dying");
+    const hand = await handOf("sesn_dying");
+    const url = `http://api.example.test:${bed.plainPort}/x`;
+    bed.answer = (_, response) => void response.end("hello");
+    expect(await fetchIn(hand, url), "control").toBe("200 hello\n");
+    // In the middle of a request, and before the next one.
+    bed.answer = () => door.close();
+    expect(await fetchIn(hand, url)).toMatch(/^error /);
+    expect(await fetchIn(hand, url)).toMatch(/^error /);
+    const direct = `python3 -c "import socket; socket.create_connection(('127.0.0.1', ${bed.plainPort}), 2)" 2>&1 | tail -1`;
+    expect((await run(hand, shell(direct))).output.toString()).toMatch(/refused|unreachable/);
+  });
 });
+
+/** A port that leads to another one until it is closed: then nothing answers there, as when a process was killed. */
+type Door = { readonly port: number; close(): void };
+
+async function openDoor(address: string): Promise<Door> {
+  const sockets = new Set<Socket>();
+  const [host = "", port = ""] = address.split(":");
+  const server = createServer((inside) => {
+    const outside = connect(Number(port), host);
+    for (const socket of [inside, outside]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+    }
+    inside.pipe(outside).pipe(inside);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const bound = server.address();
+  return {
+    port: typeof bound === "object" && bound ? bound.port : 0,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}

@@ -13,6 +13,7 @@ import { type SessionEgress, sessionEgress } from "./egress/session-egress.ts";
 import { withToken } from "./git/git-proxy.ts";
 import { type PushDeps, type Pushes, pushes } from "./git/pushes.ts";
 import { readRefs } from "./git/read-refs.ts";
+import { CLIENT_TIMES, type ClientTimes } from "./http/client-times.ts";
 import { type SessionMcp, sessionMcp } from "./mcp/session-mcp.ts";
 import { vettedAgent } from "./net/vetted-agent.ts";
 import { outboundUrlJudge, type UrlJudge } from "./policy/outbound-url.ts";
@@ -55,6 +56,7 @@ export type Deps = {
     readonly authority: CertificateAuthority;
     readonly upstreamCa: readonly string[] | undefined;
   };
+  readonly times: ClientTimes;
   readonly mcp: SessionMcp;
   readonly modelKeys: ModelKeyStore;
   readonly buckets: Buckets;
@@ -79,6 +81,8 @@ export type Overrides = {
   readonly clock?: Clock;
   /** How names are resolved, and who may sign upstreams' certificates besides the system's authorities. */
   readonly egress?: { readonly resolve?: Resolve; readonly upstreamCa?: readonly string[] };
+  /** How long clients of the hands' listener and of egress may take. */
+  readonly times?: ClientTimes;
 };
 
 const RPC_DEADLINE_MS = 5000;
@@ -174,6 +178,7 @@ export async function createDeps(config: Config, shell: Shell, overrides: Overri
       authority: await loadCertificateAuthority(buckets.secrets, kek, clock),
       upstreamCa: overrides.egress?.upstreamCa,
     },
+    times: overrides.times ?? CLIENT_TIMES,
     clock,
     storeAnswers: async () => {
       await buckets.vaults.get("readiness");

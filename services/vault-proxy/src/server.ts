@@ -21,7 +21,7 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
   });
   return {
     async start() {
-      const { guard, bindings, usage, clock } = deps;
+      const { guard, bindings, usage, clock, times } = deps;
       const { upstreamUrl, apiKeys } = config.model;
       const platformKeys = apiKeys.map((value, index) => ({
         id: index === 0 ? "platform" : `platform_${index + 1}`,
@@ -58,9 +58,10 @@ export function createServer(config: Config, deps: Deps, shell: Shell): ServiceS
         interceptor: createInterceptor(deps.egress.authority),
         audit: deps.egress.audit,
         logger: logger.child({ part: "egress" }),
+        times,
       });
-      const git = await createGitListener({ listen: config.git.listen, handle, egress, lifecycle, logger });
-      const web = await createEgressListener({ listen: config.egress.listen, proxy: egress, lifecycle, logger });
+      const git = await createGitListener({ listen: config.git.listen, handle, egress, lifecycle, logger, times });
+      const web = await createEgressListener({ listen: config.egress.listen, proxy: egress, lifecycle, logger, times });
       const { addresses } = await base.start();
       void deps.pushes.watch();
       return { addresses: { ...addresses, model, git, egress: web } };

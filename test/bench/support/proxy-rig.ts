@@ -25,6 +25,8 @@ export type ProxyRig = {
   readonly upstreamCa: string;
   /** A session token for everything. */
   readonly token: string;
+  /** One of a session with a credential for the upstream behind TLS, so that TLS ends at the proxy, and whom it trusts. */
+  readonly intercepted: { readonly token: string; readonly ca: string };
   readonly git: GitServer;
   readonly gitToken: string;
   /** git whose requests go through the proxy. */
@@ -67,6 +69,9 @@ export async function startProxyRig(): Promise<ProxyRig> {
     const gitToken = randomBytes(16).toString("hex");
     const git = await startGitServer({ repositories: { big: bigRepository() }, token: gitToken });
     closers.push(() => git.stop());
+    const upstreamCa = authority.pem;
+    const caFile = path.join(folder.path, "upstream-ca.pem");
+    await writeFile(caFile, upstreamCa);
     const keyFile = path.join(folder.path, "vault.key");
     await writeFile(keyFile, randomBytes(32).toString("base64"), { mode: 0o600 });
     const start = async (service: "session-store" | "vault-proxy", env: Record<string, string>) => {
@@ -87,35 +92,51 @@ export async function startProxyRig(): Promise<ProxyRig> {
       MH_MODEL_UPSTREAM_URL: upstream,
       MH_MODEL_API_KEY: "bench",
       MH_EGRESS_PRIVATE_RANGES: "127.0.0.0/8",
+      // Whom the proxy trusts besides the system's authorities, where TLS ends there.
+      NODE_EXTRA_CA_CERTS: caFile,
     });
-    const token = await bindSession(store.address, vault.address, git.repoUrl("big"), gitToken);
+    const { token, intercepted } = await bindSessions(store.address, vault.address, git.repoUrl("big"), gitToken);
     const { model = "", egress = "", git: gitAddress = "" } = vault.addresses;
     const hand = await gitInHand(gitAddress, [git.url], token);
     closers.push(() => hand.stop());
-    const upstreamCa = authority.pem;
-    return { model, egress, upstream, secureUpstream, upstreamCa, token, git, gitToken, hand, stop };
+    return { model, egress, upstream, secureUpstream, upstreamCa, token, intercepted, git, gitToken, hand, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-/** A session whose hands may reach everything, and a token of it. */
-async function bindSession(store: string, vault: string, url: string, authorizationToken: string): Promise<string> {
+/** Sessions whose hands may reach everything: one without credentials for the upstream, and one with. */
+async function bindSessions(store: string, vault: string, url: string, authorizationToken: string) {
   const sessions = createRpcClient(SessionService, { address: store, defaultDeadlineMs: 10_000 });
   const vaults = createRpcClient(VaultService, { address: vault, defaultDeadlineMs: 10_000 });
   const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
   const workspaceId = "wrkspc_bench";
-  try {
+  const bind = async (vaultIds: string[], repositories: { url: string; authorizationToken: string }[]) => {
     const { session } = await sessions.createSession({
       workspaceId,
       agentJson: json({ id: "agent_bench", version: 1, model: { id: "none" } }),
       environmentJson: json({ id: "env_bench", config: { type: "cloud", networking: { type: "unrestricted" } } }),
     });
     const sessionId = session?.id ?? "";
-    await vaults.bindSession({ workspaceId, sessionId, repositories: [{ url, authorizationToken }] });
+    await vaults.bindSession({ workspaceId, sessionId, vaultIds, repositories });
     const audiences = [Audience.MODEL, Audience.GIT, Audience.EGRESS];
-    return (await vaults.mintSessionToken({ sessionId, audiences })).token;
+    return { sessionId, token: (await vaults.mintSessionToken({ sessionId, audiences })).token };
+  };
+  try {
+    const made = await vaults.createVault({ workspaceId, displayName: "bench" });
+    const vaultId = made.vault?.id ?? "";
+    const auth = {
+      type: "environment_variable",
+      secret_name: "API_KEY",
+      secret_value: randomBytes(24).toString("hex"),
+      networking: { type: "limited", allowed_hosts: ["localhost"] },
+    };
+    await vaults.createCredential({ workspaceId, vaultId, authJson: json(auth) });
+    const { token } = await bind([], [{ url, authorizationToken }]);
+    const keyed = await bind([vaultId], []);
+    const { authorityPem } = await vaults.describeEgress({ sessionId: keyed.sessionId });
+    return { token, intercepted: { token: keyed.token, ca: authorityPem } };
   } finally {
     sessions.close();
     vaults.close();
@@ -134,7 +155,7 @@ const chunk = Buffer.alloc(64 * 1024, 97);
 const answer: Parameters<typeof createServer>[1] = (request, response) => {
   request.resume();
   if (request.url === "/download") {
-    response.writeHead(200, { "content-length": DOWNLOAD_BYTES });
+    response.writeHead(200, { "content-type": "application/octet-stream", "content-length": DOWNLOAD_BYTES });
     let left = DOWNLOAD_BYTES;
     const more = () => {
       while (left > 0) {

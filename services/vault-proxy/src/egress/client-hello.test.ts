@@ -1,26 +1,7 @@
-import { createServer } from "node:net";
-import { connect } from "node:tls";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { realHello, withHiddenName } from "../testing/client-hello.ts";
 import { readClientHello } from "./client-hello.ts";
-
-/** The first bytes that a real TLS client sends. */
-function realHello(servername: string | undefined): Promise<Buffer> {
-  return new Promise((resolve) => {
-    const server = createServer((socket) => {
-      socket.once("data", (bytes) => {
-        socket.destroy();
-        server.close();
-        resolve(bytes);
-      });
-    }).listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address ? address.port : 0;
-      const options = { host: "127.0.0.1", port, rejectUnauthorized: false };
-      connect(servername === undefined ? options : { ...options, servername }).on("error", () => undefined);
-    });
-  });
-}
 
 /** The same handshake in records of `size` bytes, as a client that hides from filters would send it. */
 function fragmented(hello: Buffer, size: number): Buffer {
@@ -45,6 +26,11 @@ describe("a ClientHello", () => {
 
   it("without a name has none", async () => {
     expect(readClientHello(await realHello(undefined))).toMatchObject({ kind: "tls", serverName: undefined });
+  });
+
+  it("says when it may hide another name", async () => {
+    const hello = withHiddenName(await realHello("api.example.com"));
+    expect(readClientHello(hello)).toEqual({ kind: "tls", serverName: "api.example.com", encrypted: true });
   });
 
   it("is told from other protocols and from damage", async () => {

@@ -164,6 +164,10 @@ describe("a token that an API makes from a credential", () => {
       "in a redirect's fragment",
       () => answerWith("text/plain", "", { location: `/cb#access_token=${access}&state=1` }),
     ],
+    ["inside a text of JSON", () => answerWith("application/json", JSON.stringify({ status: 200, body: tokens() }))],
+    ["under another name", () => answerWith("application/json", `{"data":{"sessionToken":"${access}"}}`)],
+    ["in XML", () => answerWith("text/xml", `<R><SecretAccessKey>${access}</SecretAccessKey></R>`)],
+    ["in a header", () => answerWith("text/plain", "", { "x-subject-token": access })],
     [
       "in an error",
       () => {

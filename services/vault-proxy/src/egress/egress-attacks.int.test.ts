@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { realHello, withHiddenName } from "../testing/client-hello.ts";
 import { type EgressBed, startEgressBed } from "../testing/egress-bed.ts";
 import { rawExchange, statusOf } from "../testing/raw-http.ts";
 import { addressOf, WORKSPACE } from "../testing/start.ts";
@@ -118,6 +119,41 @@ describe("egress attacks", () => {
     bed.names.set("cname.test", () => addresses);
     expect((await bed.open(token, "cname.test:443")).status).toBe(403);
     expect(statusOf(await plainGet("cname.test"))).toBe(403);
+  });
+
+  it("metadata services are refused where the policy names them", async () => {
+    const names = ["metadata.google.internal", "169.254.169.254"];
+    bed.policy("sesn_named", { type: "limited", allowed_hosts: ["api.example.test", ...names] });
+    await bed.bind("sesn_named");
+    const by = await bed.token("sesn_named");
+    bed.names.set("metadata.google.internal", () => ["169.254.169.254"]);
+    for (const name of names) {
+      const { status, text } = await bed.open(by, `${name}:80`);
+      expect([status, text]).toEqual([403, expect.stringContaining("not on the public internet")]);
+    }
+    const control = await bed.open(by, "api.example.test:443").catch(() => ({ status: 0 }));
+    expect([200, 502], "control: allowed, whoever listens there").toContain(control.status);
+  });
+
+  it("a tunnel whose ClientHello may hide another name ends", async () => {
+    const target = `api.example.test:${bed.tlsPort}`;
+    const hello = await realHello("api.example.test");
+    const answers = async (bytes: Buffer) => {
+      const { socket } = await bed.open(token, target);
+      let answered = 0;
+      socket.on("data", (chunk: Buffer) => {
+        answered += chunk.length;
+      });
+      socket.resume().write(bytes);
+      await Promise.race([
+        new Promise((resolve) => socket.once("close", resolve)),
+        new Promise((resolve) => socket.once("data", resolve)),
+      ]);
+      socket.destroy();
+      return answered > 0;
+    };
+    expect(await answers(hello), "control").toBe(true);
+    expect(await answers(withHiddenName(hello))).toBe(false);
   });
 
   it.each([301, 302, 307, 308])(

@@ -9,8 +9,8 @@ export type EgressRecord = {
   readonly bytes: { sent: number; received: number };
   /** A use of its own inside this one: a request in an intercepted tunnel. */
   request(method: string, path: string): EgressRecord;
-  /** A credential was put in place of its placeholder. */
-  used(credentialId: string): void;
+  /** Credentials were put in place of their placeholders. */
+  used(credentialIds: Iterable<string>): void;
   refused(status: number): void;
   ended(outcome: Usage["outcome"], status?: number): void;
 };
@@ -33,12 +33,13 @@ export function egressAudit(
 ): EgressAudit {
   const open = (claims: SessionClaims | undefined, host: string, method: string, path: string): EgressRecord => {
     const bytes = { sent: 0, received: 0 };
-    let credentialId = "";
+    const used = new Set<string>();
     let done = false;
     const write = (outcome: Usage["outcome"], status: number) => {
       // Without a valid token there is nobody to write it down for.
       if (done || !claims) return;
       done = true;
+      const [credentialId = "", ...others] = used;
       const usage: Usage = {
         id: newId("sevt"),
         proxy: "egress",
@@ -57,12 +58,17 @@ export function egressAudit(
       };
       sinks.all.record(usage);
       if (credentialId !== "") sinks.credentials.record(usage);
+      // A use for each credential; the bytes are counted once.
+      for (const other of others) {
+        const more = { ...usage, id: newId("sevt"), credentialId: other, requestBytes: 0, responseBytes: 0 };
+        for (const sink of [sinks.all, sinks.credentials]) sink.record(more);
+      }
     };
     return {
       bytes,
       request: (innerMethod, innerPath) => open(claims, host, innerMethod, innerPath),
-      used(id) {
-        credentialId = id;
+      used(ids) {
+        for (const id of ids) used.add(id);
       },
       refused: (status) => write("refused", status),
       ended: (outcome, status = 0) => write(outcome, status),

@@ -5,12 +5,11 @@
  */
 import { createServer } from "node:http";
 import type { Lifecycle, Logger } from "@manyhands/kit";
+import { CLIENT_TIMES, type ClientTimes, lookEveryMs } from "../http/client-times.ts";
 import { listenHttp } from "../http/listen.ts";
 import type { EgressProxy } from "./egress-proxy.ts";
 
 const MAX_HEADER_BYTES = 16 * 1024;
-const HEADERS_MS = 10_000;
-const IDLE_MS = 300_000;
 
 /** Starts listening; answers the real address. */
 export function createEgressListener(options: {
@@ -18,10 +17,13 @@ export function createEgressListener(options: {
   readonly proxy: EgressProxy;
   readonly lifecycle: Lifecycle;
   readonly logger: Logger;
+  /** Default: `CLIENT_TIMES`. */
+  readonly times?: ClientTimes | undefined;
 }): Promise<string> {
-  const { proxy, logger, lifecycle } = options;
+  const { proxy, logger, lifecycle, times = CLIENT_TIMES } = options;
   const failed = (error: unknown) => logger.error({ err: error }, "an egress request failed unexpectedly");
-  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
+  const strict = { maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false };
+  const server = createServer({ ...strict, connectionsCheckingInterval: lookEveryMs(times) }, (request, response) => {
     proxy.plain(bearerOf(request.headers["proxy-authorization"]), request, response).catch((error: unknown) => {
       failed(error);
       response.destroy();
@@ -33,8 +35,8 @@ export function createEgressListener(options: {
       socket.destroy();
     });
   });
-  server.headersTimeout = HEADERS_MS;
-  server.timeout = IDLE_MS;
+  server.headersTimeout = times.headersMs;
+  server.timeout = times.silenceMs;
   return listenHttp(server, options.listen, "egress proxy", lifecycle);
 }
 

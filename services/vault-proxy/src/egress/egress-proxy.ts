@@ -8,6 +8,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { type Logger, toAppError } from "@manyhands/kit";
+import { endSoon } from "../http/end-soon.ts";
 import { sessionSlots } from "../http/session-slots.ts";
 import type { SessionGuard } from "../tokens/session-guard.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
@@ -193,11 +194,11 @@ const REASONS: Readonly<Record<number, string>> = {
 
 function refuseConnect(socket: Duplex, status: number, message: string): void {
   const body = `manyhands: ${message}\n`;
-  socket.end(
+  endSoon(
+    socket,
     `HTTP/1.1 ${status} ${REASONS[status] ?? "Error"}\r\ncontent-type: text/plain\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
-  socket.resume();
 }
 
 function refusePlain(request: IncomingMessage, response: ServerResponse, status: number, message: string): void {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type EgressBed, startEgressBed } from "../testing/egress-bed.ts";
 import { rawExchange, statusOf } from "../testing/raw-http.ts";
 import { addressOf, WORKSPACE } from "../testing/start.ts";
+import { parseSignedUrl, signatureOf } from "./sigv4.ts";
 
 const SECRET = "canary-Zm9v/bar+0123456789";
 const OPEN = { type: "unrestricted" };
@@ -224,6 +225,20 @@ describe("egress", () => {
       await ask(`x-signature: sha256=${sign(placeholder)}\r\n`, '{"a":1}');
       expect(bed.seen[0]?.headers["x-signature"]).toBe(`sha256=${sign(SECRET)}`);
       expect(bed.seen[0]?.body).toBe('{"a":1}');
+    });
+
+    it("sign what the hand signed in a URL, which is sent on so", async () => {
+      const scope = "AKIA%2F20300101%2Feu%2Fs3%2Faws4_request";
+      const url = (signature: string) =>
+        `/o?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${scope}&X-Amz-Date=20300101T000000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=${signature}`;
+      const parts = parseSignedUrl(url("0".repeat(64)));
+      if (!parts) throw new Error("not a signed URL");
+      const headers = { host: "api.example.test", "x-amz-content-sha256": "UNSIGNED-PAYLOAD" };
+      const sign = (key: string) =>
+        signatureOf(key, parts, { method: "GET", path: url(""), headers, body: Buffer.alloc(0) }, "as sent");
+      const request = `GET ${url(sign(placeholder))} HTTP/1.1\r\nhost: api.example.test\r\nconnection: close\r\n\r\n`;
+      await https({ by, ca: authority, request });
+      expect(bed.seen[0]?.url).toBe(url(sign(SECRET)));
     });
 
     it("are no use in a URL, to another session, or at another host", async () => {

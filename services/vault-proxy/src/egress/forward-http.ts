@@ -56,10 +56,12 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
   }
   let used: ReadonlySet<string> = new Set();
   try {
-    const outgoing = swap ? await prepare(swap, request, path) : { headers: passOn(request.headers), body: [], used };
+    const outgoing = swap
+      ? await prepare(swap, request, path)
+      : { path, headers: passOn(request.headers), body: [], used };
     used = outgoing.used;
     const headers: Headers = { ...outgoing.headers, host: hostHeader(target, secure) };
-    const incoming = await send(context, request, { path, headers, body: outgoing.body });
+    const incoming = await send(context, request, { path: outgoing.path, headers, body: outgoing.body });
     const back = await swap?.incoming(passOn(incoming.headers), used).catch((error: unknown) => {
       incoming.destroy();
       throw error;
@@ -68,10 +70,10 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
     response.flushHeaders();
     const changed = hasBody(request, incoming) ? (back?.body ?? []) : [];
     await pipeline([incoming, ...changed, counter(record, "received"), response]);
-    noteUsed(record, used);
+    record.used(used);
     record.ended("served", incoming.statusCode);
   } catch (error) {
-    noteUsed(record, used);
+    record.used(used);
     record.ended(signal.aborted ? "aborted" : "failed");
     throw error;
   }
@@ -80,21 +82,15 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
 /** Streams between the client's body and the upstream, or the whole body. */
 type Body = readonly Duplex[] | Uint8Array;
 type ToSend = { readonly path: string; readonly headers: Headers; readonly body: Body };
-type Prepared = { readonly headers: Headers; readonly body: Body; readonly used: ReadonlySet<string> };
+type Prepared = ToSend & { readonly used: ReadonlySet<string> };
 
 /** Puts the credentials in. What may be signed is read first, because a signature covers the body. */
 async function prepare(swap: Swap, request: IncomingMessage, path: string): Promise<Prepared> {
   const headers = passOn(request.headers);
   const length = Number(request.headers["content-length"] ?? (request.headers["transfer-encoding"] ? Number.NaN : 0));
-  if (!maySign(headers) || !(length <= MAX_SIGNED_BODY)) return swap.outgoing(headers);
+  if (!maySign(headers, path) || !(length <= MAX_SIGNED_BODY)) return { path, ...swap.outgoing(headers) };
   const body = await buffer(request);
   return swap.outgoingWhole({ method: request.method ?? "", path, headers, body });
-}
-
-/** The record has room for one; a request that carries several is rare, and the first is told. */
-function noteUsed(record: EgressRecord, used: ReadonlySet<string>): void {
-  const [first] = used;
-  if (first !== undefined) record.used(first);
 }
 
 /** RFC 9112 6.3: these have no body whatever their headers say, and nothing that could be unpacked. */

@@ -33,6 +33,21 @@ describe("replacing in a stream", () => {
     );
   });
 
+  it("gives the same for one long piece as for many short ones", async () => {
+    const letters = fc.string({ unit: fc.constantFrom("a", "b", "c"), minLength: 5000, maxLength: 9000 });
+    const pairs = replacements(["abcabcab", "X"], ["abcabcabcc", "YY"], ["ccccbbbb", ""], ["cba".repeat(90), "Z"]);
+    await fc.assert(
+      fc.asyncProperty(letters, fc.nat(4000), async (noise, at) => {
+        const text = `${noise.slice(0, at)}${"cba".repeat(91)}${noise.slice(at)}`;
+        const short = text.match(/.{1,700}/g) ?? [];
+        const whole = await stream([text], pairs);
+        expect(whole).toContain("Z");
+        expect(whole).toBe(await stream(short, pairs));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it("holds back nothing that cannot be the beginning of a secret", async () => {
     const transform = replaceInStream(replacements(["secret", "S"]));
     transform.write(Buffer.from("data: 1\n\nse"));
@@ -76,6 +91,8 @@ describe("swapping", () => {
     ["hex", (text: string) => Buffer.from(text).toString("hex")],
     ["percent-encoded", (text: string) => encodeURIComponent(text)],
     ["JSON", (text: string) => JSON.stringify({ text })],
+    ["JSON of escapes alone", (text: string) => escaped(text)],
+    ["backwards", (text: string) => [...text].toReversed().join("")],
   ])("takes the secret out of answers that echo it %s", async (_, spell) => {
     const echoed = spell(value);
     const back = await swap?.incoming({ "x-echo": echoed, "content-length": "1" }, new Set());
@@ -88,3 +105,6 @@ describe("swapping", () => {
     }
   });
 });
+
+const escaped = (text: string) =>
+  [...text].map((one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");

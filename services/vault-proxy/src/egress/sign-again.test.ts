@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { Secret } from "@manyhands/kit";
 import { describe, expect, it } from "vitest";
 import { maySign } from "./sign-again.ts";
-import { parseSigV4, type SignedRequest, signAgain, styleSignedBy } from "./sigv4.ts";
+import { parseSignedUrl, parseSigV4, type SignedRequest, signAgain, signatureOf, styleSignedBy } from "./sigv4.ts";
 import { createSwap } from "./swap.ts";
 
 /** The example of AWS's own test suite (aws-sig-v4-test-suite, get-vanilla). */
@@ -49,6 +49,42 @@ describe("AWS signatures", () => {
   });
 });
 
+describe("signed URLs", () => {
+  /** The example of AWS's own documentation ("Authenticating requests: using query parameters"). */
+  const credential = "AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request";
+  const signature = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+  const pathWith = (signed: string) =>
+    `/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${credential}&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=${signed}`;
+  const headers = { host: "examplebucket.s3.amazonaws.com", "x-amz-content-sha256": "UNSIGNED-PAYLOAD" };
+  const published = { method: "GET", path: pathWith(signature), headers, body: Buffer.alloc(0) };
+  const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+  const swap = createSwap([
+    { id: "vcrd_1", placeholder: "mhph_one", value: new Secret(secret), header: true, body: false },
+  ]);
+  const parts = parseSignedUrl(published.path);
+
+  it("are those of the published example", () => {
+    expect(parts && styleSignedBy(secret, parts, published)).toBe("as sent");
+    expect(parts && styleSignedBy("another key", parts, published)).toBeUndefined();
+  });
+
+  it.each([
+    ["with the body left out, as S3 has it", { ...published, method: "PUT", body: Buffer.from("any") }],
+    ["with the body signed", { ...published, headers: { host: headers.host } }],
+  ])("of a placeholder become those of the credential, %s", (_, request) => {
+    if (!parts) throw new Error("the example is not readable");
+    const path = pathWith(signatureOf("mhph_one", parts, request, "as sent"));
+    expect(maySign({ host: headers.host }, path)).toBe(true);
+    const out = swap?.outgoingWhole({ ...request, path, headers: { host: headers.host } });
+    expect(out?.path).toBe(pathWith(signatureOf(secret, parts, request, "as sent")));
+    expect([...(out?.used ?? [])]).toEqual(["vcrd_1"]);
+  });
+
+  it("of others stay as they are", () => {
+    expect(swap?.outgoingWhole({ ...published, headers: { host: "other.example" } }).path).toBe(published.path);
+  });
+});
+
 describe("HMAC signatures", () => {
   const secret = "the-real-webhook-secret";
   const swap = createSwap([
@@ -85,7 +121,7 @@ describe("HMAC signatures", () => {
   it("of others stay as they are", () => {
     const foreign = hmac("somebody else's key", "{}");
     expect(sign({ "x-signature": foreign }, "{}")?.headers["x-signature"]).toBe(foreign);
-    expect(maySign({ "x-signature": foreign })).toBe(true);
-    expect(maySign({ accept: "*/*", authorization: "Bearer mhph_one" })).toBe(false);
+    expect(maySign({ "x-signature": foreign }, "/")).toBe(true);
+    expect(maySign({ accept: "*/*", authorization: "Bearer mhph_one" }, "/?X-Amz-Signature=short")).toBe(false);
   });
 });

@@ -12,7 +12,7 @@ export type SignedRequest = {
   readonly body: Buffer;
 };
 
-/** The parts of an `Authorization: AWS4-HMAC-SHA256 …` header. */
+/** The parts of an `Authorization: AWS4-HMAC-SHA256 …` header, or of a signed URL. */
 export type SigV4 = {
   readonly accessKeyId: string;
   readonly date: string;
@@ -20,6 +20,8 @@ export type SigV4 = {
   readonly service: string;
   readonly signedHeaders: readonly string[];
   readonly signature: string;
+  /** When it was signed; absent where a header says it. */
+  readonly time?: string;
 };
 
 const HEADER =
@@ -33,6 +35,20 @@ export function parseSigV4(authorization: string): SigV4 | undefined {
     ? undefined
     : { accessKeyId, date, region, service, signedHeaders: names.split(";"), signature };
 }
+
+/** Reads a signed ("presigned") URL; undefined when it is none. */
+export function parseSignedUrl(path: string): SigV4 | undefined {
+  const query = new URLSearchParams(path.split("?", 2)[1] ?? "");
+  const of = (name: string) => query.get(`X-Amz-${name}`) ?? "";
+  const [accessKeyId = "", date = "", region = "", service = "", end] = of("Credential").split("/");
+  const signature = of("Signature");
+  const isKnown = of("Algorithm") === ALGORITHM && end === "aws4_request" && /^[0-9a-f]{64}$/.test(signature);
+  if (!isKnown) return undefined;
+  const signedHeaders = of("SignedHeaders").split(";");
+  return { accessKeyId, date, region, service, signedHeaders, signature, time: of("Date") };
+}
+
+const ALGORITHM = "AWS4-HMAC-SHA256";
 
 /** How a path is written when it is signed: as it was sent (S3), or encoded once more (everybody else). */
 export type PathStyle = "as sent" | "encoded again";
@@ -56,11 +72,12 @@ export function signAgain(
   return `AWS4-HMAC-SHA256 Credential=${key.accessKeyId}/${scope}, SignedHeaders=${signedHeaders.join(";")}, Signature=${signature}`;
 }
 
-function signatureOf(secret: string, parts: SigV4, request: SignedRequest, style: PathStyle): string {
+/** The signature of a key. */
+export function signatureOf(secret: string, parts: SigV4, request: SignedRequest, style: PathStyle): string {
   const { date, region, service } = parts;
   const text = [
-    "AWS4-HMAC-SHA256",
-    headerOf(request, "x-amz-date"),
+    ALGORITHM,
+    parts.time ?? headerOf(request, "x-amz-date"),
     `${date}/${region}/${service}/aws4_request`,
     sha256(canonicalRequest(parts, request, style)),
   ].join("\n");
@@ -76,7 +93,7 @@ function canonicalRequest({ signedHeaders }: SigV4, request: SignedRequest, styl
   const path = style === "as sent" ? rawPath : rawPath.split("/").map(encodeStrictly).join("/");
   const parameters = query
     .split("&")
-    .filter((one) => one !== "")
+    .filter((one) => one !== "" && !one.startsWith("X-Amz-Signature="))
     .map((one) => (one.includes("=") ? one : `${one}=`))
     .sort();
   const headers = signedHeaders.map((name) => `${name}:${headerOf(request, name).trim().replace(/ +/g, " ")}\n`);

@@ -3,9 +3,9 @@
  *
  * W1 a placeholder is replaced only in the places its credential allows (header, body), never in a URL, where logs of
  * others would keep it. W2 what comes back is searched for the secret in the spellings a server could echo it in: as it
- * is, in base64 at each of its three offsets, in hex and percent-encoded. W3 no stream is held back longer than a
- * spelling that may be beginning. W4 a token in the answer to a request that carried a credential is kept, and a
- * placeholder goes on in its place.
+ * is, backwards, in base64 at each of its three offsets, in hex, percent-encoded and in JSON's escapes. W3 no stream is
+ * held back longer than a spelling that may be beginning. W4 a token in the answer to a request that carried a
+ * credential is kept, and a placeholder goes on in its place.
  */
 import type { Duplex } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
@@ -14,7 +14,7 @@ import { DERIVED_LIMITS } from "../store/derived-token-store.ts";
 import { type Replacement, replaceInBytes, replaceInStream, replaceInText } from "./replace.ts";
 import { resign } from "./sign-again.ts";
 import type { SignedRequest } from "./sigv4.ts";
-import { type Capture, captureInUrl, tokenStreams } from "./token-stream.ts";
+import { type Capture, captureInHeader, captureInUrl, tokenStreams } from "./token-stream.ts";
 
 /** A credential that may be used at one host, or a token that an API made from some. */
 export type SwapCredential = {
@@ -39,7 +39,7 @@ export type SwappedRequest = {
 };
 
 /** The same for a body that was read as a whole. */
-export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly body: Buffer };
+export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly path: string; readonly body: Buffer };
 
 /** What to answer instead. */
 export type SwappedAnswer = { readonly headers: Headers; readonly body: readonly Duplex[] };
@@ -61,6 +61,8 @@ export class UnsearchableAnswer extends Error {
   override readonly name = "UnsearchableAnswer";
 }
 
+/** What a hand holds in place of a credential, or of a token made from one. */
+const PLACEHOLDER = /^mh(?:ph|dt)_[\w-]{32}$/;
 /** Secrets shorter than this are not searched for in answers: they would be found everywhere. */
 const MIN_SCRUBBED = 8;
 
@@ -116,10 +118,10 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
         : request.body;
       const headers = { ...outgoing(given, used), "content-length": String(replaced.length) };
       const signed = resign(pairs, request, replaced, headers);
-      if (!signed) return { headers, body: replaced, used };
+      if (!signed) return { path: request.path, headers, body: replaced, used };
       const signer = credentials.find(({ placeholder }) => placeholder === signed.placeholder);
       if (signer) note(used, signer);
-      return { headers: signed.headers, body: replaced, used };
+      return { path: signed.path, headers: signed.headers, body: replaced, used };
     },
     async incoming(headers, used) {
       const unpack = unpackers(String(headers["content-encoding"] ?? ""));
@@ -128,6 +130,7 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
         wanted: () => keepToken !== undefined && used.size > 0,
         async keep(token) {
           const known = [...credentials, ...found].find(({ value }) => value.reveal() === token);
+          if (PLACEHOLDER.test(token)) return token;
           // The credential itself is no token made from it.
           if (!keepToken || (known && (!known.madeFrom || found.includes(known)))) return known?.placeholder ?? token;
           if (found.length >= DERIVED_LIMITS.tokens) throw new Error("the answer holds more tokens than a session may");
@@ -137,8 +140,10 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
         },
       };
       const { "content-length": _length, "content-encoding": _encoding, ...rest } = headers;
-      const { location } = rest;
-      if (typeof location === "string") rest.location = await captureInUrl(location, capture);
+      for (const [name, value] of Object.entries(rest)) {
+        if (typeof value !== "string") continue;
+        rest[name] = await (name === "location" ? captureInUrl(value, capture) : captureInHeader(name, value, capture));
+      }
       // What was found is taken out of the rest of the answer too.
       let all = back;
       let seen = 0;
@@ -189,7 +194,17 @@ function toPlaceholder({ placeholder, value }: SwapCredential): Replacement[] {
   }
   const percent = Buffer.from(encodeURIComponent(value.reveal()));
   const inJson = Buffer.from(JSON.stringify(value.reveal()).slice(1, -1));
-  return [...spellings, percent, inJson].filter((from) => from.length >= MIN_SCRUBBED).map((from) => ({ from, to }));
+  const backwards = Buffer.from([...value.reveal()].toReversed().join(""));
+  const all = [...spellings, percent, inJson, backwards];
+  if (secret.length <= MAX_ESCAPED) all.push(Buffer.from(value.reveal().replaceAll(/./gs, jsonEscape)));
+  return all.filter((from) => from.length >= MIN_SCRUBBED).map((from) => ({ from, to }));
+}
+
+/** Longer ones are not searched for as escapes alone, which are six times as long. */
+const MAX_ESCAPED = 512;
+
+function jsonEscape(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** The characters of base64 that depend on the secret alone when it stands at an offset of a longer text. */

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Capture, captureInUrl, tokenStreams } from "./token-stream.ts";
+import { type Capture, captureInHeader, captureInUrl, tokenStreams } from "./token-stream.ts";
 
 /** Keeps everything; what was kept, and the answer that goes on. */
 async function pass(contentType: string, parts: readonly string[], wanted = true) {
@@ -23,6 +23,7 @@ async function pass(contentType: string, parts: readonly string[], wanted = true
   return { text: (await buffer(stream)).toString(), kept };
 }
 
+const LONG = "eyJhbGciOiJIUzI1NiJ9.x_-1";
 const cut = (text: string, at: number) => [text.slice(0, at), text.slice(at)];
 
 describe("tokens in an answer", () => {
@@ -71,6 +72,34 @@ describe("tokens in an answer", () => {
       "access_token=<1>&scope=x&refresh_token=<2>",
       ["a/b", "r"],
     ],
+    [
+      "JSON inside a text of JSON",
+      "application/json",
+      String.raw`{"body":"{\"access_token\": \"a\\/b\", \"id_token\":\"x\"}","refresh_token":"r"}`,
+      String.raw`{"body":"{\"access_token\": \"<1>\", \"id_token\":\"<2>\"}","refresh_token":"<3>"}`,
+      ["a/b", "x", "r"],
+    ],
+    [
+      "JSON in JSON in JSON",
+      "application/json",
+      JSON.stringify({ a: JSON.stringify({ b: JSON.stringify({ access_token: "abc", api_key: LONG }) }) }),
+      JSON.stringify({ a: JSON.stringify({ b: JSON.stringify({ access_token: "<1>", api_key: "<2>" }) }) }),
+      ["abc", LONG],
+    ],
+    [
+      "JSON with other names, and other ways to write them",
+      "application/vnd.api+json",
+      `{"Token":"${LONG}","accessToken":"abc","session-token":"${LONG}1","client_secret":"\\u0061${LONG}","jwt":"a.b.${LONG}"}`,
+      '{"Token":"<1>","accessToken":"<2>","session-token":"<3>","client_secret":"<4>","jwt":"<5>"}',
+      [LONG, "abc", `${LONG}1`, `a${LONG}`, `a.b.${LONG}`],
+    ],
+    [
+      "XML",
+      "text/xml",
+      `<R><AccessKeyId>AKIA</AccessKeyId><SecretAccessKey>${LONG}/+</SecretAccessKey>\n<s:SessionToken> ${LONG}= </s:SessionToken></R>`,
+      "<R><AccessKeyId>AKIA</AccessKeyId><SecretAccessKey><1></SecretAccessKey>\n<s:SessionToken> <2> </s:SessionToken></R>",
+      [`${LONG}/+`, `${LONG}=`],
+    ],
     ["a form called text", "text/plain", "a=1&access_token=abc\n", "a=1&access_token=<1>\n", ["abc"]],
     ["JSON called HTML", "text/html", '{"access_token":"abc"}', '{"access_token":"<1>"}', ["abc"]],
     ["JSON called nothing", "", '{"access_token":"abc"}', '{"access_token":"<1>"}', ["abc"]],
@@ -84,6 +113,12 @@ describe("tokens in an answer", () => {
   it.each([
     ["application/json", '{"access_token":"","refresh_token":null,"id_tokens":"x","token":"y","my_access_token":"z"}'],
     ["application/json", '"access_token"'],
+    ["application/json", '{"token":"of my affection for you, and more","api_key":"sk-...abcd","jwt":{"token":1}}'],
+    ["application/json", '{"next_token":"eyJhbGciOiJIUzI1NiJ9","nextToken":"eyJhbGciOiJIUzI1NiJ9","tokens":"x"}'],
+    ["application/json", String.raw`{"body":"{\"access_token\":\"\",\"token\": \"no\"}"}`],
+    ["application/x-www-form-urlencoded", "token=eyJhbGciOiJIUzI1NiJ9&api_key=eyJhbGciOiJIUzI1NiJ9"],
+    ["text/html", '<a href="/f?token=eyJhbGciOiJIUzI1NiJ9">x</a> 1 < 2 <Token>short</Token>'],
+    ["application/xml", "<AccessToken></AccessToken><Token><Value>eyJhbGciOiJIUzI1NiJ9</Value></Token>"],
     ["application/json", '{"access_token":"never ended'],
     ["application/x-www-form-urlencoded", "x_access_token=1&access_token=&access_tokens=2&id_token"],
     ["application/octet-stream", '{"access_token":"abc"}'],
@@ -97,6 +132,29 @@ describe("tokens in an answer", () => {
   it("of a request without a credential are the hand's own", async () => {
     const text = `{"access_token":"abc","id_token":"${"x".repeat(100_000)}"}`;
     expect(await pass("application/json", cut(text, 70_000), false)).toEqual({ text, kept: [] });
+  });
+
+  it("are found in the middle of much else, however it is cut", async () => {
+    const filler = JSON.stringify({ words: "no more than words ".repeat(400) });
+    const text = `[${filler},{"accessToken":"abc"},${filler},{"API_KEY":"${LONG}"}]`;
+    const expected = `[${filler},{"accessToken":"<1>"},${filler},{"API_KEY":"<2>"}]`;
+    for (let at = filler.length; at < filler.length + 30; at += 1) {
+      expect(await pass("application/json", cut(text, at))).toEqual({ text: expected, kept: ["abc", LONG] });
+    }
+  });
+
+  it("may be of any length where the name says little", async () => {
+    const text = `{"token":"${"x".repeat(100_000)}"}`;
+    expect(await pass("application/json", cut(text, 60_000))).toEqual({ text, kept: [] });
+  });
+
+  it("are found in headers that carry them", async () => {
+    const capture: Capture = { wanted: () => true, keep: async (token) => `<${token}>` };
+    expect(await captureInHeader("authorization", `Bearer ${LONG}`, capture)).toBe(`Bearer <${LONG}>`);
+    expect(await captureInHeader("x-subject-token", LONG, capture)).toBe(`<${LONG}>`);
+    expect(await captureInHeader("x-request-id", LONG, capture)).toBe(LONG);
+    expect(await captureInHeader("authorization", "Basic none", capture)).toBe("Basic none");
+    expect(await captureInHeader("x-auth-token", LONG, { ...capture, wanted: () => false })).toBe(LONG);
   });
 
   it("that are too long end the answer", async () => {

@@ -11,6 +11,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { CLIENT_TIMES, type ClientTimes, lookEveryMs } from "../http/client-times.ts";
 import type { SessionClaims } from "../tokens/session-tokens.ts";
 import { MAX_HELLO_BYTES, readClientHello } from "./client-hello.ts";
 import type { EgressRecord } from "./egress-audit.ts";
@@ -26,6 +27,8 @@ export type TunnelDeps = Pick<UpstreamOptions, "dialer" | "ca"> & {
   readonly interceptor: Interceptor;
   /** The session's credentials for a host; undefined when it has none there. */
   readonly swapFor: (claims: SessionClaims, target: Target) => Promise<SwapSource | undefined>;
+  /** Default: `CLIENT_TIMES`. */
+  readonly times?: ClientTimes | undefined;
 };
 
 /** One tunnel that was judged and dialled. */
@@ -43,8 +46,8 @@ export type Tunnel = {
   readonly record: EgressRecord;
 };
 
-const FIRST_BYTES_MS = 10_000;
-const SILENCE_MS = 300_000;
+/** The whole of one request, its body included. */
+const REQUEST_MS = 3_600_000;
 
 /** Answers the CONNECT and carries the tunnel to its end. Never rejects. */
 export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void> {
@@ -55,7 +58,7 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
   };
   signal.addEventListener("abort", end, { once: true });
   client.on("error", end);
-  upstream.on("error", end).setTimeout(SILENCE_MS, end);
+  upstream.on("error", end).setTimeout((deps.times ?? CLIENT_TIMES).silenceMs, end);
   client.write("HTTP/1.1 200 Connection Established\r\n\r\n");
   if (tunnel.head.length > 0) client.unshift(tunnel.head);
   try {
@@ -72,7 +75,8 @@ export async function runTunnel(deps: TunnelDeps, tunnel: Tunnel): Promise<void>
 async function carry(deps: TunnelDeps, tunnel: Tunnel): Promise<"served" | "refused"> {
   const { target, explicit, client, back } = tunnel;
   // A server that speaks first (SSH, databases) must be heard; its bytes wait until then.
-  const first = await firstBytes(client, explicit ? back : undefined);
+  const { firstBytesMs } = deps.times ?? CLIENT_TIMES;
+  const first = await firstBytes(client, explicit ? back : undefined, firstBytesMs);
   if (first === undefined) return "refused";
   const hello = readClientHello(first);
   if (hello.kind === "tls") {
@@ -119,9 +123,11 @@ async function serveHttp(
   swapNow: SwapSource | undefined,
 ): Promise<void> {
   const { target, signal, record } = tunnel;
+  const { times = CLIENT_TIMES } = deps;
   const secure = stream !== tunnel.client;
   const upstream = new UpstreamAgent({ dialer: deps.dialer, ca: deps.ca, secure, signal });
-  const server = createServer({ insecureHTTPParser: false }, (request: IncomingMessage, response: ServerResponse) => {
+  const options = { insecureHTTPParser: false, connectionsCheckingInterval: lookEveryMs(times) };
+  const server = createServer(options, (request: IncomingMessage, response: ServerResponse) => {
     const path = request.url ?? "/";
     if (!path.startsWith("/")) {
       response.writeHead(400, { connection: "close" }).end("manyhands: the request target must be a path\n");
@@ -138,8 +144,11 @@ async function serveHttp(
       else response.writeHead(502, { connection: "close" }).end(`manyhands: ${wordsOf(error, target)}\n`);
     });
   });
-  server.headersTimeout = FIRST_BYTES_MS;
-  server.timeout = SILENCE_MS;
+  server.headersTimeout = times.headersMs;
+  server.requestTimeout = REQUEST_MS;
+  server.timeout = times.silenceMs;
+  // A server that listens nowhere does not look for late requests before it hears this.
+  server.emit("listening");
   try {
     await new Promise<void>((resolve) => {
       stream.once("close", resolve);
@@ -149,6 +158,7 @@ async function serveHttp(
   } finally {
     upstream.destroy();
     server.closeAllConnections();
+    server.close();
   }
 }
 
@@ -163,7 +173,7 @@ function wordsOf(error: unknown, target: Target): string {
  * The client's first bytes, whole when they are a ClientHello, given back to the stream; empty when the server speaks
  * first; undefined when nothing came in time.
  */
-function firstBytes(client: Duplex, speaksFirst: ReturnPath | undefined): Promise<Buffer | undefined> {
+function firstBytes(client: Duplex, speaksFirst: ReturnPath | undefined, waitMs: number): Promise<Buffer | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let settled = false;
@@ -185,7 +195,7 @@ function firstBytes(client: Duplex, speaksFirst: ReturnPath | undefined): Promis
       }
     };
     const onEnd = () => settle(undefined);
-    const timer = setTimeout(onEnd, FIRST_BYTES_MS);
+    const timer = setTimeout(onEnd, waitMs);
     client.on("readable", onReadable).once("end", onEnd).once("close", onEnd);
     speaksFirst?.onFirst(() => settle(OTHER));
   });

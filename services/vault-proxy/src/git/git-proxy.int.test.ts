@@ -180,12 +180,17 @@ describe("git through the proxy", () => {
 
   it("never shows the token: not in logs, facts, git's configuration or the store", async () => {
     const config = await hand.git(join(hand.folder, "app"), "config", "--list");
+    // All that git can be made to tell of its requests, nothing of it hidden by git itself.
+    const watched = "!GIT_TRACE_CURL=1 GIT_CURL_VERBOSE=1 GIT_TRACE_REDACT=0 git ls-remote";
+    const trace = await hand.git(hand.folder, "-c", `alias.watched=${watched}`, "watched", server.repoUrl("app"));
+    expect(trace.stderr).toContain("git-upload-pack");
     const stored = await vault.buckets.sessions.get("sesn_git");
     const places = [
       ...vault.logs,
       JSON.stringify(vault.audit),
       JSON.stringify(vault.events),
       config.stdout,
+      trace.stderr,
       Buffer.from(stored?.value ?? "").toString("latin1"),
     ];
     expect(stored).toBeDefined();

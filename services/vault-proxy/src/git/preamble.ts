@@ -5,8 +5,8 @@ export type Preamble =
   | { readonly ok: true; readonly token: string }
   | { readonly ok: false; readonly status: 400 | 408; readonly problem: string };
 
-/** Bounds of the first line. */
-export const PREAMBLE_LIMITS: PreambleLimits = { bytes: 8192, timeMs: 5000 };
+/** Longest first line, in bytes. */
+export const MAX_PREAMBLE_BYTES = 8192;
 
 /** Length in bytes and waiting time in milliseconds. */
 export type PreambleLimits = { readonly bytes: number; readonly timeMs: number };
@@ -17,7 +17,7 @@ const LINE = /^MANYHANDS\/1 ([A-Za-z0-9._-]{1,4096})$/;
  * Reads exactly the first line `MANYHANDS/1 <token>\r\n` and gives everything behind it back to the socket. Resolves
  * with undefined when the peer goes away first.
  */
-export function readPreamble(socket: Socket, limits: PreambleLimits = PREAMBLE_LIMITS): Promise<Preamble | undefined> {
+export function readPreamble(socket: Socket, limits: PreambleLimits): Promise<Preamble | undefined> {
   return new Promise((resolve) => {
     let buffered = Buffer.alloc(0);
     const settle = (result: Preamble | undefined, rest?: Buffer) => {

@@ -51,6 +51,8 @@ const REQUESTS_PER_SESSION = 64;
 const RETRY_AFTER_MS = 1000;
 const MAX_HEADER_BYTES = 64 * 1024;
 const HEADERS_MS = 10_000;
+/** How often requests that take too long are looked for. */
+const LOOK_MS = 2000;
 const REQUEST_MS = 120_000;
 const KEEP_ALIVE_MS = 75_000;
 
@@ -64,7 +66,8 @@ export function createModelServer(deps: ModelProxyDeps): Server {
   };
   const slots = sessionSlots(REQUESTS_PER_SESSION);
   const ring = keyRing(deps.clock);
-  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false }, (request, response) => {
+  const strict = { maxHeaderSize: MAX_HEADER_BYTES, insecureHTTPParser: false };
+  const server = createServer({ ...strict, connectionsCheckingInterval: LOOK_MS }, (request, response) => {
     serve(deps, { target, slots, ring }, request, response).catch((error: unknown) => {
       deps.logger.error({ err: error }, "a model request failed unexpectedly");
       response.destroy();

@@ -6,6 +6,7 @@ import { systemClock } from "@manyhands/kit";
 import { Audience } from "@manyhands/protocol";
 import { keyEncryptionKey } from "../crypto/envelope.ts";
 import { loadCertificateAuthority } from "../egress/certificate-authority.ts";
+import type { ClientTimes } from "../http/client-times.ts";
 import { memoryKv } from "../store/memory-kv.ts";
 import { addressOf, startVaultProxy, type TestVaultProxy, testSessions, WORKSPACE } from "./start.ts";
 
@@ -31,7 +32,7 @@ export type EgressBed = {
 };
 
 /** Starts it. */
-export async function startEgressBed(): Promise<EgressBed> {
+export async function startEgressBed(times?: ClientTimes): Promise<EgressBed> {
   const authority = await loadCertificateAuthority(memoryKv(), keyEncryptionKey(Buffer.alloc(32, 7)), systemClock);
   const certificate = await authority.certify({ host: "api.example.test", port: 443, address: false });
   const seen: EgressBed["seen"] = [];
@@ -66,6 +67,7 @@ export async function startEgressBed(): Promise<EgressBed> {
         },
       },
       sessions: testSessions((session) => policies.get(session)),
+      ...(times ? { times } : {}),
     },
   });
   const bed: EgressBed = {
