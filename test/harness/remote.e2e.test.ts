@@ -248,9 +248,9 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
     { type: "memory_store", memory_store_id: given?.id ?? "" },
     { type: "memory_store", memory_store_id: shown?.id ?? "", access: "read_only" },
   ]);
-  const other = await startSession("just talk too");
   const work = await worker.beta.environments.work.poll(environmentId);
   expect(work?.data.id).toBe(sessionId);
+  const other = await startSession("just talk too");
   const secret: unknown = JSON.parse(Buffer.from(work?.secret ?? "", "base64url").toString());
   const token = typeof secret === "object" && secret && "sessions_token" in secret ? String(secret.sessions_token) : "";
   const holder = new Anthropic({ baseURL, apiKey: null, authToken: token, maxRetries: 0 });
