@@ -59,6 +59,7 @@ export interface SessionLogDeps {
   onStored(stored: {
     sessionId: string;
     frame: number;
+    shared?: number;
     header: SessionHeader;
     sequence?: number;
     wake: boolean;
@@ -99,7 +100,7 @@ export function createSessionLog(deps: SessionLogDeps): SessionLog {
       if (outcome.kind === "lost") return false;
       const { sequence } = outcome;
       const { sessionId, frame } = message;
-      const stored = { sessionId, frame, wake: false, ...(sequence === undefined ? {} : { sequence }) };
+      const stored = { sessionId, frame, shared: frame, wake: false, ...(sequence === undefined ? {} : { sequence }) };
       if (header !== undefined) deps.onStored({ ...stored, header });
       return true;
     },
@@ -184,6 +185,7 @@ async function storeNext(
     deps.onStored({
       sessionId: hot.sessionId,
       frame: built.message.frame,
+      ...(built.message.frame === 0 ? { shared: 0 } : {}),
       header: hot.header,
       wake: events.some((event) => needsBrain(event.type)),
       ...(sequence === 0 ? {} : { sequence }),

@@ -27,6 +27,8 @@ export interface StoredHere {
   readonly sessionId: string;
   /** Its number, which counts shared frames too. */
   readonly frame: number;
+  /** Of a session's own first frame: how many frames below it are shared. */
+  readonly shared?: number;
   /** Header after it. */
   readonly header: SessionHeader;
   /** Its stream sequence, when it is known. */
@@ -180,11 +182,11 @@ export async function createSessionIndex(
   return {
     ofWorkspace: (workspaceId) => workspaces.get(workspaceId) ?? [],
     startOf: (sessionId) => entries.get(sessionId),
-    noteStored({ sessionId, frame, header, sequence: at }) {
+    noteStored({ sessionId, frame, shared, header, sequence: at }) {
       const entry = entries.get(sessionId);
       if (at === undefined || at <= follower.sequence() || header.deleted) return; // told by the log, or will be
-      if (entry === undefined && frame === 0) {
-        enter({ sessionId, shared: 0, header: compacted(header), nextFrame: 1 });
+      if (entry === undefined && shared !== undefined) {
+        enter({ sessionId, shared, header: compacted(header), nextFrame: frame + 1 });
       } else if (entry?.nextFrame === frame) {
         entry.header = compacted(header);
         entry.nextFrame = frame + 1;
