@@ -248,14 +248,18 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
     { type: "memory_store", memory_store_id: given?.id ?? "" },
     { type: "memory_store", memory_store_id: shown?.id ?? "", access: "read_only" },
   ]);
-  const work = await worker.beta.environments.work.poll(environmentId);
-  expect(work?.data.id).toBe(sessionId);
+  const polled = async () => {
+    const work = await worker.beta.environments.work.poll(environmentId);
+    if (work?.data.id !== sessionId) throw new Error("an item that a worker of another test held, or none yet");
+    return work;
+  };
+  const work = await eventually(polled, { timeoutMs: 20_000, everyMs: 20 });
   const other = await startSession("just talk too");
-  const secret: unknown = JSON.parse(Buffer.from(work?.secret ?? "", "base64url").toString());
+  const secret: unknown = JSON.parse(Buffer.from(work.secret ?? "", "base64url").toString());
   const token = typeof secret === "object" && secret && "sessions_token" in secret ? String(secret.sessions_token) : "";
   const holder = new Anthropic({ baseURL, apiKey: null, authToken: token, maxRetries: 0 });
   await expect(holder.beta.sessions.retrieve(sessionId)).rejects.toThrow(Anthropic.AuthenticationError); // not yet acknowledged
-  await worker.beta.environments.work.ack(work?.id ?? "", { environment_id: environmentId });
+  await worker.beta.environments.work.ack(work.id, { environment_id: environmentId });
   expect((await holder.beta.sessions.retrieve(sessionId)).id).toBe(sessionId);
   await expect(holder.beta.sessions.retrieve(other)).rejects.toThrow(Anthropic.PermissionDeniedError);
   await expect(holder.beta.sessions.list()).rejects.toThrow(Anthropic.PermissionDeniedError);
@@ -273,15 +277,15 @@ it("gives keys of workers and tokens of items nothing but their own", async () =
   await expect(holder.beta.memoryStores.list()).rejects.toThrow(Anthropic.PermissionDeniedError);
 
   const name = { environment_id: environmentId };
-  const beat = await holder.beta.environments.work.heartbeat(work?.id ?? "", {
+  const beat = await holder.beta.environments.work.heartbeat(work.id, {
     ...name,
     expected_last_heartbeat: "NO_HEARTBEAT",
   });
   expect(beat).toMatchObject({ state: "active", lease_extended: true, ttl_seconds: leaseMs / 1000 });
   await expect(
-    worker.beta.environments.work.heartbeat(work?.id ?? "", { ...name, expected_last_heartbeat: "2001-01-01" }),
+    worker.beta.environments.work.heartbeat(work.id, { ...name, expected_last_heartbeat: "2001-01-01" }),
   ).rejects.toMatchObject({ status: 412, error: { error: { details: { current_state: { state: "active" } } } } });
-  await holder.beta.environments.work.stop(work?.id ?? "", { ...name, force: true });
+  await holder.beta.environments.work.stop(work.id, { ...name, force: true });
   await expect(holder.beta.sessions.retrieve(sessionId)).rejects.toThrow(Anthropic.AuthenticationError);
   expect((await log(bed, sessionId)).some(({ type }) => type === "user.tool_result")).toBe(false);
 });
