@@ -5,6 +5,7 @@
  * V7 a context is how the one before began. V8 every message is shown to the model unless the user took it back.
  * V9 at most `parallelTools` operations are open. V10 once faults stop everything comes to rest, idle. V11 what was
  * acknowledged is in the log. V12 a brain drives at most as many sessions as it may.
+ * V13 a request whose answer counts was shown every answer and result that the log holds before it.
  */
 import type { Limits, ModelRequest, SessionEvent } from "@manyhands/core";
 
@@ -25,6 +26,8 @@ class Watched {
   readonly messages = new Map<string, number>();
   /** Context positions of model requests that were answered. */
   shownTo = 0;
+  /** Position after the newest answer or result. */
+  saidTo = 0;
   head = 0;
   epoch = 0;
   interrupted = false;
@@ -178,6 +181,8 @@ export class Watch {
         const open = [...session.uses].filter(([, use]) => !use.answered);
         if (open.length > 0)
           this.violated("V3", `${sessionId}: the model is asked while ${open.length} tool uses are open`);
+        if (event.purpose === undefined && event.context_position < session.saidTo)
+          this.violated("V13", `${sessionId}: ${event.id} was shown ${event.context_position} of ${session.saidTo}`);
         session.shownTo = Math.max(session.shownTo, event.context_position);
         session.isAsking = true;
         session.longest = session.unannounced.get(session.brain) ?? session.longest;
@@ -186,6 +191,7 @@ export class Watch {
       }
       default:
     }
+    if (/^agent\.|_result$/.test(event.type)) session.saidTo = event.position + 1;
     if (event.epoch !== 0 && event.epoch < session.epoch)
       this.violated(
         "V5",

@@ -10,6 +10,7 @@ import { PendingFrame } from "./pending-frame.ts";
 import { saveFold } from "./save-fold.ts";
 import type { SessionLog, StoredEvent } from "./session-log.ts";
 import type { SessionTail } from "./session-tail.ts";
+import { isSameConversation } from "./steps.ts";
 import type { WarmSession } from "./warm-sessions.ts";
 
 /** Who holds it, and by what means. */
@@ -86,6 +87,13 @@ export class HeldSession {
   /** True when what is pending may be stored while the model is already being asked. */
   get mayOverlap(): boolean {
     return this.pending.mayOverlap;
+  }
+
+  /** True when a request that is on its way may be the one that is asked for now, though its announcement was not stored. */
+  mayAdopt(start: NewEvent<"span.model_request_start">, asked: { contextPosition: number; purpose?: string }): boolean {
+    if (start.purpose !== asked.purpose) return false;
+    if (start.purpose !== undefined) return start.context_position === asked.contextPosition;
+    return this.mayOverlap && isSameConversation(this.events, start.context_position);
   }
 
   /** Arms the wake-up, then reads. A warm session has been listening all along and mostly knows the news already. */

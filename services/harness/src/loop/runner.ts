@@ -167,11 +167,11 @@ export class Runner {
     }
   }
 
-  /** A request keeps running when its announcement lost a race: the log it was shown has not changed. */
+  /** A request keeps running when its announcement lost a race that changed nothing of what it was shown. */
   private async callModel(action: Extract<Action, { type: "callModel" }>): Promise<"waited"> {
     if (await this.mcpListing.isAwaited()) return "waited";
     const adopted = this.tasks.model();
-    if (adopted !== undefined && adopted.start.purpose === action.purpose) {
+    if (adopted !== undefined && this.session.mayAdopt(adopted.start, action)) {
       this.session.decide([...closing(action.closes), adopted.start]);
       await this.storeAnnouncement();
       return "waited";
@@ -217,8 +217,8 @@ export class Runner {
   private settleModelTask(state: State): void {
     const task = this.tasks.model();
     if (task === undefined) return;
-    const isInterrupted = state.phase === "closed" || state.phase === "unborn" || state.interrupted;
-    if (isInterrupted) {
+    const isUnwanted = state.phase === "closed" || state.phase === "unborn" || state.interrupted;
+    if (isUnwanted || state.phase === "acting") {
       this.tasks.dropModel();
       return;
     }
