@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { z } from "zod";
 import { toolEnv } from "./checks.ts";
@@ -35,6 +36,7 @@ export async function runVitest(
   outputFile: string,
 ): Promise<Counts> {
   rmSync(outputFile, { force: true });
+  const temporary = mkdtempSync(join(tmpdir(), "mh-")); // short: Unix sockets lie in it, and their paths end at 107 bytes
   const code = await runToEnd(
     [
       join(rootDir, "node_modules", "vitest", "vitest.mjs"),
@@ -42,12 +44,28 @@ export async function runVitest(
       ...["--project", `${project}*`, "--reporter=default", "--reporter=json", `--outputFile.json=${outputFile}`],
       ...filters,
     ],
-    { ...toolEnv(), NODE_COMPILE_CACHE: compiledDir, ...extraEnv, ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }) },
+    {
+      ...toolEnv(),
+      NODE_COMPILE_CACHE: compiledDir,
+      TMPDIR: temporary,
+      ...extraEnv,
+      ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
+    },
   );
+  removeLeftovers(temporary);
   const counts = countTests(readJsonIfThere(outputFile), project);
   if (code === 0 || counts.failed > 0) return counts;
   const why = `vitest ended with ${code ?? "a time limit"} without naming a failed test`;
   return addCounts(counts, { ...noCounts, failed: 1, failures: [{ name: `project ${project}`, message: why }] });
+}
+
+/** What killed processes left behind: they cannot clean up after themselves. */
+function removeLeftovers(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  } catch (error) {
+    console.warn(`${folder} is left behind: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 /** Counts what vitest's JSON report says. */
