@@ -23,6 +23,7 @@ export interface Config {
   /** Snapshots of the list of sessions. */
   readonly snapshot: { readonly everyMs: number; readonly minFrames: number };
   readonly wakeRescanMs: number;
+  readonly retentionLookMs: number;
   /** Files of workspaces. */
   readonly files: { readonly maxBytes: number; readonly quotaBytes: number };
 }
@@ -96,6 +97,12 @@ export function readConfig(env: Env, argv: readonly string[] = process.argv.slic
       min: 100,
       max: 3_600_000,
       doc: "Between two looks at running sessions whose log does not move.",
+    }),
+    retentionLookMs: reader.integer("MH_RETENTION_LOOK_MS", {
+      default: 60_000,
+      min: 100,
+      max: 3_600_000,
+      doc: "Between two looks at which retention policies are due.",
     }),
     files: {
       maxBytes: reader.integer("MH_FILE_MAX_BYTES", {

@@ -1,7 +1,8 @@
-import { createRpcClient } from "@manyhands/kit";
+import { createRpcClient, silentLogger } from "@manyhands/kit";
 import { RetentionReason, RetentionService } from "@manyhands/protocol";
 import { type NatsServer, startNatsServer } from "@manyhands/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { sweepRetention } from "./retention/sweep-retention.ts";
 import { idle, newSession, startStore, testConfig, userMessage } from "./testing/service.ts";
 
 let server: NatsServer;
@@ -67,10 +68,46 @@ it("never removes a session at work, nor one whose history a fork shares, and sa
   retention.close();
 });
 
+it("applies a policy by itself when that is due, on one replica, and only if the policy asks for it", async () => {
+  const retention = client();
+  const others = await sessions("wrkspc_asked", 2);
+  await retention.setRetention({ workspaceId: "wrkspc_asked", policy: { maxSessions: 1n } });
+  const [first = "", second = ""] = await sessions("wrkspc_itself", 2);
+  const policy = { maxSessions: 1n, applyEverySeconds: 60n };
+  await retention.setRetention({ workspaceId: "wrkspc_itself", policy });
+  const { deps } = store.running;
+  const at = (ms: number) => ({ ...deps, logger: silentLogger(), clock: { ...deps.clock, nowMs: () => startMs + ms } });
+  const startMs = deps.clock.nowMs();
+  const sweep = (ms: number) => sweepRetention(at(ms), new AbortController().signal);
+
+  expect((await Promise.all([sweep(0), sweep(0), sweep(0)])).flat()).toEqual(["wrkspc_itself"]);
+  expect(await left("wrkspc_itself")).toEqual([second]);
+  await expect(store.sessions.getEvents({ sessionId: first })).rejects.toMatchObject({ kind: "notFound" });
+  const [third = ""] = await sessions("wrkspc_itself", 1);
+  expect(await sweep(59_999)).toEqual([]);
+  expect(await left("wrkspc_itself")).toEqual([second, third]);
+  expect(await sweep(60_000)).toEqual(["wrkspc_itself"]);
+  expect(await left("wrkspc_itself")).toEqual([third]);
+  expect(await left("wrkspc_asked")).toEqual(others);
+  retention.close();
+});
+
+it("looks by itself", async () => {
+  const retention = client();
+  const [, kept = ""] = await sessions("wrkspc_looked", 2);
+  await retention.setRetention({ workspaceId: "wrkspc_looked", policy: { maxSessions: 1n, applyEverySeconds: 60n } });
+  const replica = await startStore(testConfig(server, { MH_RETENTION_LOOK_MS: "100" }));
+  await expect.poll(() => left("wrkspc_looked"), { timeout: 20_000 }).toEqual([kept]);
+  await replica.stop();
+  retention.close();
+});
+
 it("names the field of a bad request", async () => {
   const retention = client();
   const fields = (names: string[]) => ({ details: { fieldViolations: names.map((field) => ({ field })) } });
   await expect(retention.setRetention({})).rejects.toMatchObject(fields(["workspace_id", "policy"]));
+  const tooOften = retention.setRetention({ workspaceId: "w", policy: { applyEverySeconds: 59n } });
+  await expect(tooOften).rejects.toMatchObject(fields(["policy.apply_every_seconds"]));
   const tooMany = retention.applyRetention({ workspaceId: "w", maxRemovals: 1001 });
   await expect(tooMany).rejects.toMatchObject(fields(["max_removals"]));
   retention.close();
