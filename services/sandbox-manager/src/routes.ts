@@ -2,6 +2,7 @@ import { type Implemented, implement } from "@manyhands/kit";
 import { SandboxService } from "@manyhands/protocol";
 import type { Deps } from "./deps.ts";
 import { attach } from "./routes/attach.ts";
+import { awaitSnapshots } from "./routes/await-snapshots.ts";
 import { cancelOperation } from "./routes/cancel-operation.ts";
 import { describeDrivers } from "./routes/describe-drivers.ts";
 import { execute } from "./routes/execute.ts";
@@ -25,6 +26,7 @@ export function routes({ manager, chosen }: Deps): Implemented {
     listHands: listHands(manager),
     release: release(manager),
     snapshot: snapshot(manager),
+    awaitSnapshots: awaitSnapshots(manager),
     readFiles: readFiles(manager),
     grant: grant(manager),
     narrowGrant: narrowGrant(manager),

@@ -17,6 +17,17 @@ export function unfit(entry: ManagerEntry, { driver, labels }: Demand): string |
   return missing && `it is not labelled ${missing.join("=")}`;
 }
 
+/** The managers besides this one that lived lately. */
+export function otherManagers(self: ManagerEntry, all: readonly ManagerEntry[], nowMs: number): ManagerEntry[] {
+  // An entry with our own address is of our predecessor: asking it would be asking ourselves.
+  return all.filter(
+    (entry) =>
+      entry.managerId !== self.managerId &&
+      entry.address !== self.address &&
+      Math.abs(nowMs - entry.atMs) < ENTRY_MAX_AGE_MS,
+  );
+}
+
 /**
  * Who is asked, in this order. This manager comes first where it fits and has room, unless another one is emptier by a
  * quarter of its capacity; a full or unfit manager is not in the list.
@@ -27,14 +38,9 @@ export function candidates(
   demand: Demand,
   nowMs: number,
 ): readonly ManagerEntry[] {
-  // An entry with our own address is of our predecessor: asking it would be asking ourselves.
-  const others = all.filter(
-    (entry) =>
-      entry.managerId !== self.managerId &&
-      entry.address !== self.address &&
-      Math.abs(nowMs - entry.atMs) < ENTRY_MAX_AGE_MS,
+  const able = [self, ...otherManagers(self, all, nowMs)].filter(
+    (entry) => entry.hands < entry.capacity && !unfit(entry, demand),
   );
-  const able = [self, ...others].filter((entry) => entry.hands < entry.capacity && !unfit(entry, demand));
   const load = (entry: ManagerEntry) => entry.hands / entry.capacity - (entry === self ? WORTH_MOVING : 0);
   return able.sort((a, b) => load(a) - load(b)).slice(0, MAX_CANDIDATES);
 }

@@ -3,6 +3,7 @@ import { AppError } from "@manyhands/kit";
 import type { Driver } from "../drivers/driver.ts";
 import type { HandRecord, Recipe } from "../hands/hand-record.ts";
 import type { Manager } from "../hands/manager.ts";
+import { awaitSnapshots } from "../snapshots/await-snapshots.ts";
 import type { Moment } from "../snapshots/snapshots.ts";
 import type { RecipeProblem, RecipeRepository } from "./recipe-repository.ts";
 import { resolveRepositories } from "./resolve-repositories.ts";
@@ -15,11 +16,13 @@ export type PreparedRecipe = {
   readonly moment: Moment | undefined;
 };
 
+type Preparing = Pick<Manager, "snapshots" | "dial" | "registry" | "peers" | "clock" | "logger" | "entry">;
+
 type Asked = { readonly sessionId: string; readonly recipe: Recipe; readonly filesAfter: readonly string[] };
 
 /** `before` is the hand of that name whose place the new one takes. Throws INVALID for what the driver cannot do. */
 export async function prepareRecipe(
-  manager: Pick<Manager, "snapshots" | "dial">,
+  manager: Preparing,
   driver: Driver,
   asked: Asked,
   before: HandRecord | undefined,
@@ -38,14 +41,17 @@ export async function prepareRecipe(
 }
 
 async function momentOf(
-  { snapshots }: Pick<Manager, "snapshots">,
+  manager: Preparing,
   { filesAfter, recipe, sessionId }: Asked,
   before: HandRecord | undefined,
 ): Promise<Moment | undefined> {
+  const { snapshots } = manager;
   if (!snapshots) return undefined;
   if (before?.state === "lost" && recipe.restoreFiles)
     return snapshots.latest(before.filesSessionId ?? sessionId, before.handId);
-  return before === undefined && filesAfter.length > 0 ? snapshots.find(filesAfter) : undefined;
+  if (before !== undefined || filesAfter.length === 0) return undefined;
+  await awaitSnapshots(manager, filesAfter);
+  return snapshots.find(filesAfter);
 }
 
 /** The files of a moment differ from those of certain commits, and from no others. */

@@ -11,17 +11,18 @@ const docker = new Docker({ socketPath: "/var/run/docker.sock" });
 const sessions: string[] = [];
 let nats: NatsServer;
 let one: ManagerProcess;
+let two: ManagerProcess;
 
 beforeAll(async () => {
   await ensureTestImages(docker);
   nats = await startNatsServer();
   const env = { MH_NATS_URL: nats.url, MH_HAND_POOL_SIZE: "0", MH_HAND_ON_STOP: "release" };
-  one = await startManagerProcess(env);
+  [one, two] = await Promise.all([startManagerProcess(env), startManagerProcess(env)]);
 }, 300_000);
 
 afterAll(async () => {
   for (const sessionId of sessions) await one.client.release({ sessionId });
-  await one?.stop();
+  await Promise.all([one?.stop(), two?.stop()]);
   await nats?.stop();
 });
 
@@ -79,6 +80,26 @@ test("a snapshot that was asked for is a moment like any other; an unknown or de
   expect((await sh(late.id, "ls /workspace")).content).toBe("");
   const plain = await provision(newId("sesn"), {}, [newId("snap")]);
   expect((await sh(plain.id, "ls /workspace")).content).toBe("");
+});
+
+test("a fork made at once has the files of the last operation, whose snapshot is still being kept, at any manager", async () => {
+  const hand = await provision(newId("sesn"));
+  const forkAt = async ({ client }: ManagerProcess, operationId: string) => {
+    const sessionId = newId("sesn");
+    const { hand: fork } = await client.provision({ sessionId, filesAfter: [operationId] });
+    const handId = fork?.id ?? "";
+    const { result } = await executeCall(client, { handId, input: { command: "cat /workspace/n" } });
+    await client.release({ sessionId });
+    return result.content;
+  };
+  for (const [n, manager] of [one, two].entries()) {
+    // Big enough for its snapshot to take longer than what the fork does before it looks.
+    const { operationId } = await sh(
+      hand.id,
+      `head -c 8000000 /dev/urandom > /workspace/big; echo ${n} > /workspace/n`,
+    );
+    expect(await forkAt(manager, operationId)).toBe(`${n}\n`);
+  }
 });
 
 test("what a hand puts out can be read as files, empty and big ones too", async () => {

@@ -237,6 +237,11 @@ export function createSnapshots(store: FileStore, clock: Clock, logger: Logger, 
         logger.warn({ err: error, hand: handId }, "an operation begins before the snapshot of the one before is done");
       });
     },
+    /** Resolves when the files after none of these operations are being kept here. */
+    async awaitKept(operationIds: readonly string[]): Promise<void> {
+      const hands = [...trackers].filter(([, { handled }]) => operationIds.some((id) => handled.has(id)));
+      await Promise.all(hands.map(([, { work }]) => work));
+    },
     /** An operation ended. `mayChange` false: its tool only reads. */
     after(handId: string, operationId: string, mayChange: boolean): void {
       const tracker = trackers.get(handId);
