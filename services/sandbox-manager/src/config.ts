@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Env, parseAddress, readEnv, readServiceConfig, type ServiceConfig } from "@manyhands/kit";
+import { type DriverName, driverNames } from "./drivers/driver-names.ts";
 import type { ManagerLimits } from "./hands/manager.ts";
 
 /** Which driver makes hands: a named one, or the strongest that works. */
-export type DriverChoice = "auto" | "docker" | "bubblewrap" | "virtual";
+export type DriverChoice = "auto" | DriverName;
 
 /** Settings of sandbox-manager. */
 export type Config = {
@@ -97,9 +98,9 @@ export function readConfig(env: Env): Config {
     advertise: reader.optional("MH_ADVERTISE_ADDR", {
       doc: "host:port where other managers reach this one; absent = where it listens.",
     }),
-    driver: reader.oneOf("MH_HAND_DRIVER", ["auto", "docker", "bubblewrap", "virtual"], {
+    driver: reader.oneOf("MH_HAND_DRIVER", ["auto", ...driverNames], {
       default: "auto",
-      doc: "What makes hands; auto = the first of docker, bubblewrap and virtual that works.",
+      doc: `What makes hands; auto = the first of ${driverNames.join(", ")} that works.`,
     }),
     stateDir: reader.string("MH_HAND_STATE_DIR", {
       default: defaultStateDir(),

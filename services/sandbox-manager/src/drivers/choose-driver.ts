@@ -4,6 +4,7 @@ import { BUBBLEWRAP_NOT_ISOLATED, createBubblewrapDriver } from "./bubblewrap/bu
 import { createDockerDriver } from "./docker/docker-driver.ts";
 import { ENGINE_RUNTIME } from "./docker/runtime.ts";
 import type { Driver, TunnelDialer } from "./driver.ts";
+import { type DriverName, driverNames } from "./driver-names.ts";
 import { createVirtualDriver, VIRTUAL_NOT_ISOLATED } from "./virtual/virtual-driver.ts";
 
 /** What was found out about the drivers of this machine. */
@@ -27,7 +28,6 @@ export type ChosenDrivers = {
 export type ManagerNames = { readonly instance: string; readonly platform: string };
 
 type Candidate = {
-  readonly name: Driver["name"];
   readonly notIsolated: readonly string[];
   /** Rejects with the reason why it does not work here. */
   readonly open: () => Promise<Driver>;
@@ -48,7 +48,9 @@ export async function chooseDrivers(
   const reports: DriverReport[] = [];
   const refusals: string[] = [];
   let chosen: Driver | undefined;
-  for (const { name, notIsolated, open } of strongestFirst(config, names, logger, dial)) {
+  const all = candidates(config, names, logger, dial);
+  for (const name of driverNames) {
+    const { notIsolated, open } = all[name];
     const refused = (unavailableReason: string) =>
       reports.push({ name, available: false, unavailableReason, notIsolated });
     if (choice !== "auto" && choice !== name) {
@@ -82,36 +84,33 @@ export async function chooseDrivers(
   };
 }
 
-function strongestFirst(
+function candidates(
   config: Config,
   names: ManagerNames,
   logger: Logger,
   dial: TunnelDialer | undefined,
-): readonly Candidate[] {
+): Readonly<Record<DriverName, Candidate>> {
   const { agentPath } = config.docker;
   const shared = { ...names, logger, ...(dial ? { dial } : {}) };
   const withAgent = async (open: (agent: string) => Promise<Driver>) => {
     if (!agentPath) throw new Error("the in-hand agent is not compiled (MH_HAND_AGENT is not set)");
     return open(agentPath);
   };
-  return [
-    {
-      name: "docker",
+  return {
+    docker: {
       notIsolated: ENGINE_RUNTIME.notIsolated,
       open: () => withAgent((agent) => createDockerDriver({ ...config.docker, ...shared, agentPath: agent })),
     },
-    {
-      name: "bubblewrap",
+    bubblewrap: {
       notIsolated: BUBBLEWRAP_NOT_ISOLATED,
       open: () =>
         withAgent((agent) =>
           createBubblewrapDriver({ stateDir: config.stateDir, ...shared, agentPath: agent, clock: systemClock }),
         ),
     },
-    {
-      name: "virtual",
+    virtual: {
       notIsolated: VIRTUAL_NOT_ISOLATED,
       open: async () => createVirtualDriver(names.instance, () => systemClock.nowMs()),
     },
-  ];
+  };
 }

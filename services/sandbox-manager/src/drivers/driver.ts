@@ -8,6 +8,7 @@
  * D4 Losing a hand settles everything that waits for it with reason HAND_LOST.
  */
 import type { RecipeProblem } from "../recipe/recipe-repository.ts";
+import type { DriverName } from "./driver-names.ts";
 
 /** What an operation does. Paths are absolute. */
 export type OperationAction =
@@ -177,7 +178,7 @@ export type FoundHand = {
 
 /** One kind of hands. */
 export type Driver = {
-  readonly name: "docker" | "bubblewrap" | "virtual" | "bus";
+  readonly name: DriverName | "bus";
   /** What it does not isolate, in words for people. */
   readonly notIsolated: readonly string[];
   /** True when hands outlive the manager's process. */
