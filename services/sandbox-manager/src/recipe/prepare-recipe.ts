@@ -65,7 +65,7 @@ function notMounted(repositories: readonly RecipeRepository[], driver: string) {
     .filter(({ mountPath }) => mountPath !== "")
     .map(({ url }) => ({
       type: "repository_clone_error",
-      message: `${url} is not mounted: hands of the driver ${driver} have no mounts; git in the hand can clone it`,
+      message: `${url} is not in the hand: the driver ${driver} gives its hands neither repositories nor a way to git hosts`,
       repositoryUrl: url,
     }));
   return { repositories: repositories.map((one) => ({ ...one, mountPath: "" })), problems };
