@@ -5,6 +5,7 @@
  * both catalogues have the same types. Docs of each event: the proto comments.
  */
 import type { ContentBlock } from "./content.ts";
+import type { GrantedHand, UsedHand } from "./passed-hands.ts";
 import type { SettledPush } from "./settled-push.ts";
 
 /** JSON as it travels in tool inputs and configurations. */
@@ -185,17 +186,9 @@ export interface EventPayloads {
   };
   "hand.lost": { hand_id: string; reason: string };
   "hand.released": { hand_id: string; reason: string };
-  "hand.granted": {
-    hand_id: string;
-    grant_id: string;
-    to_session_id: string;
-    rights: string[];
-    tools: string[];
-    /** True in the log of the session that received it. */
-    received?: boolean;
-  };
+  "hand.granted": GrantedHand;
   "hand.revoked": { hand_id: string; grant_id: string };
-  "hand.used": { hand_id: string; grant_id: string; by_session_id: string; operation_id: string; tool: string };
+  "hand.used": UsedHand;
   "push.settled": SettledPush;
   "context.checkpointed": { up_to_position: number; fold_version: number; state: Json };
   "session.mcp_tools_listed": { mcp_server_name: string; tools: Json };

@@ -52,6 +52,13 @@ async function uses(sessionId: string) {
   return (await logOf(sessionId)).filter(({ type }) => type === "hand.used");
 }
 
+/** Paths below /workspace. */
+async function filesIn(client: SandboxClient, handId: string, caller: Partial<Caller> = {}): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const { path } of client.readFiles({ handId, path: "/workspace", ...caller })) paths.push(path);
+  return paths;
+}
+
 async function logOf(sessionId: string) {
   const { events } = await store.sessions.getEvents({ workspaceId: "", sessionId, includePlatform: true });
   return events.map(decodeEvent);
@@ -186,6 +193,38 @@ test("the owner's log names every call of others in its hand, each once, before 
   await run(one.client, handId, { sessionId: a }, "true", 7n);
   expect(await uses(a)).toMatchObject([used, { ...used, operation_id: expect.any(String), tool: "glob" }]);
   expect(await uses(b)).toEqual([]);
+});
+
+test("what is no tool call, done in another session's hand, stands in both logs", async () => {
+  const { a, b, handId } = await twoSessions();
+  const rights = ["execute", "read", "attach"];
+  const { grantId, token } = await one.client.grant({ handId, sessionId: a, toSessionId: b, rights });
+  const caller = { sessionId: b, grantToken: token };
+  const [ofA, ofB] = [newId("sevt"), newId("sevt")];
+  const input = { command: "echo of a > /workspace/file; cat /workspace/file" };
+  await executeCall(one.client, { handId, operationId: ofA, input, epoch: 7n, sessionId: a });
+  const follow = (client: SandboxClient, operationId: string) =>
+    collectResponses(client.attach({ handId, operationId, ...caller }));
+  for (const { client } of [one, two]) expect((await follow(client, ofA)).output.toString()).toBe("of a\n");
+  const call = { handId, operationId: ofB, input: { command: "sleep 50" }, epoch: 1n, ...caller };
+  const running = executeCall(two.client, call).then(({ result }) => result);
+  await eventually(async () => (await uses(a)).length === 2);
+  const cancel = { handId, operationId: ofB, epoch: 1n, ...caller };
+  for (const { client } of [two, one]) {
+    await eventually(async () => (await client.cancelOperation(cancel)).outcome === Outcome.KILLED);
+  }
+  expect(await running).toMatchObject({ outcome: Outcome.KILLED });
+  expect((await follow(one.client, ofB)).result).toMatchObject({ outcome: Outcome.KILLED }); // its own: told as a call already
+  expect(await filesIn(two.client, handId, caller)).toEqual(["file"]);
+  const by = { type: "hand.used", hand_id: handId, grant_id: grantId, by_session_id: b };
+  const [called, ...others] = [
+    { ...by, operation_id: ofB, tool: "bash" },
+    { ...by, operation_id: ofA, tool: "", use: "attach" },
+    { ...by, operation_id: ofB, tool: "", use: "cancel" },
+    { ...by, operation_id: "", tool: "", use: "read_files", path: "/workspace" },
+  ];
+  expect(await uses(a)).toMatchObject([others[0], called, ...others.slice(1)]);
+  expect(await uses(b)).toMatchObject(others);
 });
 
 test("narrowing only takes away, time ends a grant and its operation, and what is not granted is refused", async () => {

@@ -1,5 +1,4 @@
 /** Operations under a grant: noted before they begin, bounded by its end, and cut when it is revoked. */
-import { createHash } from "node:crypto";
 import { AppError, toAppError } from "@manyhands/kit";
 import type { HeldHand } from "../hands/held-hands.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -7,31 +6,10 @@ import { type Call, type Follow, followOperation, type Item, runCall } from "../
 import { type Admitted, allowed, checkEpoch, noteOperation } from "./admit.ts";
 import type { Use } from "./decide.ts";
 import type { Grant } from "./grant.ts";
-import { sessionLogOf } from "./pass-hands.ts";
 import type { RunningUse } from "./running-uses.ts";
+import { tellCall, tellOtherUse } from "./tell-uses.ts";
 
-/** A tool's name comes from whoever calls; its beginning is enough for a log. */
-const MAX_TOOL_CHARACTERS = 64;
 const REVOKED_WORDS = "killed: the right to use this sandbox was revoked";
-
-/**
- * Tells the log of the hand's own session who calls what in it, before it begins. The same call again is told once. A
- * holder that is the hand's own session by now has it in its own log.
- */
-async function tellOwner(manager: Manager, held: HeldHand, call: Call, use: Use): Promise<void> {
-  const { sessionId: ownerId, handId } = held.stored.record;
-  if (ownerId === use.sessionId) return;
-  const requestId = `used_${createHash("sha256").update(call.operationId).digest("hex").slice(0, 40)}`;
-  await sessionLogOf(manager).record(ownerId, requestId, {
-    id: "",
-    type: "hand.used",
-    hand_id: handId,
-    grant_id: use.grantId,
-    by_session_id: use.sessionId,
-    operation_id: call.operationId,
-    tool: call.name.slice(0, MAX_TOOL_CHARACTERS),
-  });
-}
 
 /** Runs a call of a session that was granted the right. It is killed when the grant ends, and when it is revoked. */
 export async function* runUnderGrant(
@@ -44,7 +22,7 @@ export async function* runUnderGrant(
   const running = manager.uses.begin(use.grantId);
   try {
     const { untilMs } = await noteOperation(manager, held, { ...use, operationId: call.operationId });
-    await tellOwner(manager, held, call, use);
+    await tellCall(manager, held, use, call);
     const capMs = Math.max(1, untilMs - manager.clock.nowMs());
     for await (const item of runCall(manager, held, { ...call, capMs })) {
       // Revoked between the note and the start: what was to be cut was not there yet.
@@ -62,17 +40,21 @@ function inWords(item: Item & { readonly type: "result" }): Item {
   return { ...item, result: { ...result, content: result.content.replace("killed: it was canceled", REVOKED_WORDS) } };
 }
 
-/** Follows an operation for as long as the grant lives. */
+/** Follows an operation for as long as the grant lives. One that was not begun under it is told before. */
 export async function* followUnderGrant(
   manager: Manager,
   held: HeldHand,
   followed: Follow,
   admission: Admitted,
 ): AsyncGenerator<Item> {
-  const running = manager.uses.begin(admission.grant.grantId);
+  const { grant } = admission;
+  const running = manager.uses.begin(grant.grantId);
   const over = AbortSignal.timeout(Math.max(1, admission.untilMs - manager.clock.nowMs()));
   const signal = AbortSignal.any([followed.signal, running.cut, over]);
   try {
+    if (!grant.operations.includes(followed.operationId)) {
+      await tellOtherUse(manager, held, grant, { use: "attach", operationId: followed.operationId });
+    }
     for await (const item of followOperation(manager, held, { ...followed, signal })) {
       stillAllowed(manager, held.hand.handId, admission, running);
       yield item;

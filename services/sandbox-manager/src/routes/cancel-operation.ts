@@ -2,6 +2,7 @@ import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import { Outcome, type SandboxService } from "@manyhands/protocol";
 import type { OperationState } from "../drivers/driver.ts";
 import { admitAsker } from "../grants/admit.ts";
+import { tellOtherUse } from "../grants/tell-uses.ts";
 import { checkOwnOperation } from "../grants/use-hand.ts";
 import { admitBrain, findHand } from "../hands/find-hand.ts";
 import type { Manager } from "../hands/manager.ts";
@@ -27,7 +28,11 @@ export function cancelOperation(manager: Manager): MethodHandler<typeof SandboxS
     if (!admission) await admitBrain(manager, where.held, request.epoch);
     await beginUse(manager, where.held);
     try {
-      return { outcome: outcomeOf(await where.held.hand.cancel(request.operationId)) };
+      const state = await where.held.hand.cancel(request.operationId);
+      // Told after it: an end must not wait for a log. Asked again, it ends nothing more and is told once.
+      if (admission)
+        await tellOtherUse(manager, where.held, admission.grant, { use: "cancel", operationId: request.operationId });
+      return { outcome: outcomeOf(state) };
     } finally {
       endUse(manager, where.held);
     }

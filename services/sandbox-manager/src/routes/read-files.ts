@@ -2,6 +2,7 @@ import { OUTPUTS_FOLDER } from "@manyhands/core";
 import { AppError, forwardCall, type MethodHandler } from "@manyhands/kit";
 import type { SandboxService } from "@manyhands/protocol";
 import { admitAsker } from "../grants/admit.ts";
+import { tellOtherUse } from "../grants/tell-uses.ts";
 import { stillAllowed } from "../grants/use-hand.ts";
 import { findHand } from "../hands/find-hand.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
@@ -32,6 +33,7 @@ export function readFiles(manager: Manager): MethodHandler<typeof SandboxService
       for await (const { path, offset, data, size, mode } of pieces) yield { path, offset, data, size, mode };
       return;
     }
+    if (admission) await tellOtherUse(manager, where.held, admission.grant, { use: "read_files", path: folder });
     await beginUse(manager, where.held);
     const use = admission && manager.uses.begin(admission.grant.grantId);
     try {
