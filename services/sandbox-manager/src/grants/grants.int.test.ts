@@ -1,6 +1,6 @@
 /** Hands passed between sessions: real engine, real records, real logs, two managers. */
-import { newId } from "@manyhands/kit";
-import { decodeEvent, HandState, Outcome } from "@manyhands/protocol";
+import { createRpcClient, newId } from "@manyhands/kit";
+import { decodeEvent, HandState, MemoryService, Outcome } from "@manyhands/protocol";
 import { eventually, type NatsServer, startNatsServer } from "@manyhands/testkit";
 import Docker from "dockerode";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -25,8 +25,8 @@ const sessions: string[] = [];
 
 const env = () => ({ MH_NATS_URL: nats.url, MH_SESSION_STORE_ADDR: store.address, MH_HAND_SWEEP_MS: "500" });
 
-async function newSession(workspaceId = WORKSPACE): Promise<string> {
-  const sessionId = await store.newSession(workspaceId);
+async function newSession(workspaceId = WORKSPACE, resources: readonly unknown[] = []): Promise<string> {
+  const sessionId = await store.newSession(workspaceId, resources);
   sessions.push(sessionId);
   return sessionId;
 }
@@ -225,6 +225,28 @@ test("what is no tool call, done in another session's hand, stands in both logs"
   ];
   expect(await uses(a)).toMatchObject([others[0], called, ...others.slice(1)]);
   expect(await uses(b)).toMatchObject(others);
+});
+
+test("what background processes wrote into a memory is kept, whichever manager gives the hand back", async () => {
+  const memories = createRpcClient(MemoryService, { address: store.address, defaultDeadlineMs: 20_000 });
+  const doomed = await startManagerProcess(env());
+  for (const holder of [one, doomed]) {
+    const { store: made } = await memories.createMemoryStore({ workspaceId: WORKSPACE, name: "Notes" });
+    const storeId = made?.id ?? "";
+    const given = { type: "memory_store", memory_store_id: storeId, access: "read_write" };
+    const sessionId = await newSession(WORKSPACE, [given]);
+    const mountedMemories = [{ storeId, path: "/mnt/memory/notes", writable: true }];
+    const { hand } = await holder.client.provision({ sessionId, recipe: { mountedMemories } });
+    const handId = hand?.id ?? "";
+    const late = "(sleep 0.2; echo late > /mnt/memory/notes/late.md; touch /workspace/written) > /dev/null 2>&1 &";
+    await run(holder.client, handId, { sessionId }, late);
+    await eventually(async () => (await filesIn(holder.client, handId)).includes("written"));
+    if (holder === doomed) await doomed.kill9();
+    await two.client.release({ sessionId, reason: "session_end" });
+    const { items } = await memories.listMemories({ workspaceId: WORKSPACE, storeId, pageSize: 10 });
+    expect(items.map(({ item }) => item.case === "memory" && item.value.path)).toEqual(["/late.md"]);
+  }
+  memories.close();
 });
 
 test("narrowing only takes away, time ends a grant and its operation, and what is not granted is refused", async () => {

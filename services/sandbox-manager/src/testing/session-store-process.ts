@@ -16,8 +16,8 @@ const CALL_MS = 20_000;
 export type SessionStoreProcess = {
   readonly address: string;
   readonly sessions: RpcClient<typeof SessionService>;
-  /** A new session of a workspace; answers its id. */
-  newSession(workspaceId: string): Promise<string>;
+  /** A new session of a workspace, with these resources; answers its id. */
+  newSession(workspaceId: string, resources?: readonly unknown[]): Promise<string>;
   stop(): Promise<void>;
 };
 
@@ -42,12 +42,13 @@ export async function startSessionStoreProcess(nats: NatsServer): Promise<Sessio
   return {
     address,
     sessions,
-    async newSession(workspaceId) {
+    async newSession(workspaceId, resources = []) {
       const agentJson = json({ id: "agent_1", version: 1, model: { id: "m" } });
       const { session } = await sessions.createSession({
         workspaceId,
         agentJson,
         environmentJson: json({ id: "env_1" }),
+        resourcesJson: json(resources),
       });
       if (!session) throw new Error("no session in the answer");
       return session.id;
