@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { z } from "zod";
@@ -37,6 +37,7 @@ export async function runVitest(
 ): Promise<Counts> {
   rmSync(outputFile, { force: true });
   const temporary = mkdtempSync(join(tmpdir(), "mh-")); // short: Unix sockets lie in it, and their paths end at 107 bytes
+  chmodSync(temporary, 0o711); // hands of other user numbers have their files in it
   const code = await runToEnd(
     [
       join(rootDir, "node_modules", "vitest", "vitest.mjs"),
