@@ -1,6 +1,6 @@
 /** A real MCP server used by an agent: listed, called with a vault's credential, approved, lost, and never called twice. */
 import { newId } from "@manyhands/kit";
-import { Audience } from "@manyhands/protocol";
+import { Audience, decodeEvent } from "@manyhands/protocol";
 import { eventually } from "@manyhands/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startMcpServer, type TestMcpServer } from "../../services/vault-proxy/src/testing/mcp-server.ts";
@@ -15,19 +15,38 @@ steps:
   - emit: [{ text: "The server said: {{tool_result}}" }]
 `;
 
+const report = `
+name: report
+priority: 50
+match: { last_user_text: '\\breport this please\\b' }
+steps:
+  - emit: [{ tool_use: { name: mcp__my_tickets__report, input: {} } }]
+    capture: { use: '"result_of":"([\\w-]+)"' }
+  - emit: [{ tool_use: { name: recall, input: { result_of: "{{var.use}}", text: "needle" } } }]
+  - emit: [{ text: "The server said: {{tool_result}}" }]
+`;
+const longReport = `${"hay ".repeat(100_000)}needle 4711${" straw".repeat(50_000)}`;
+
 let bed: Bed;
 let server: TestMcpServer;
 const requests: string[] = [];
 const url = () => server.url;
 
 beforeAll(async () => {
-  server = await startMcpServer({ accepts: (token) => token === "good-bearer" });
+  server = await startMcpServer({
+    accepts: (token) => token === "good-bearer",
+    tools: (mcp) => {
+      const content = [{ type: "text" as const, text: longReport }];
+      mcp.registerTool("report", { description: "Says much." }, () => ({ content }));
+    },
+  });
   bed = await startBed(
     {
       echo: scenario("echo", "echo this please", "echo"),
       write: scenario("write", "write this please", "write"),
       hold: scenario("hold", "hold this please", "hold"),
       note: scenario("note", "note this please", "note"),
+      report,
     },
     {
       onRequest: ({ body }) => {
@@ -118,6 +137,23 @@ it("withholds a tool that its server has changed, says so in the log, and makes 
   } finally {
     await swapping.close();
   }
+});
+
+it("keeps a long answer whole, shows the model its ends, and lets it read on", async () => {
+  const id = await startSession("report this please", "always_allow");
+  const events = await logUntil(bed, id, isIdle());
+  const [result] = ofType(events, "agent.mcp_tool_result");
+  const [shown, note] = result?.content?.map((block) => (block.type === "text" ? block.text : "")) ?? [];
+  expect(shown?.length).toBeLessThan(66_000);
+  expect(note).toContain(`It has ${longReport.length} bytes, all of them kept.`);
+  expect(lastWords(events)).toContain("needle 4711 straw");
+  const [use] = ofType(events, "agent.tool_use");
+  expect(use).toMatchObject({ name: "recall", input: { result_of: result?.mcp_tool_use_id } });
+  const asked = requests.filter((body) => body.includes("report this please"));
+  expect(asked.map((body) => body.includes('"name":"recall"'))).toEqual([false, true, true]);
+  const types = ["agent.mcp_tool_result"];
+  const whole = await bed.sessions.getEvents({ sessionId: id, types, includeBlobs: true });
+  expect(JSON.stringify(whole.events.map(decodeEvent)).includes(longReport)).toBe(true);
 });
 
 it("asks before a call unless it is always allowed", async () => {

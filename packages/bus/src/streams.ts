@@ -211,8 +211,8 @@ export const streamTable: readonly StreamRow[] = [
   bucket(
     "MH_VAULT_RECEIPTS",
     "vault-proxy",
-    "One receipt per call of an MCP tool: written before the call is sent, kept until its session ends.",
-    "{session}.{operation}",
+    "One receipt per call of an MCP tool: written before the call is sent, kept until its session ends. Long answers lie beside it.",
+    "{session}.{operation}; parts of a long answer {session}.{operation}.{sha256}.{part}",
     "JSON",
   ),
 ];

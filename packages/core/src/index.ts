@@ -14,6 +14,7 @@ export * from "./granted-hands.ts";
 export * from "./header.ts";
 export * from "./ids.ts";
 export * from "./limits.ts";
+export * from "./long-result.ts";
 export * from "./mcp-tools.ts";
 export * from "./model-response.ts";
 export * from "./mounts.ts";

@@ -123,6 +123,12 @@ export const recallTool: ToolDefinition = {
     text: { type: "string", description: "Only events that contain this text; letter case does not matter." },
     newest_first: { type: "boolean", description: "Looks from the end backwards, for the latest matches." },
     limit: { type: "integer", minimum: 1, maximum: 200, description: "Most events to return; 20 when left out." },
+    result_of: {
+      type: "string",
+      description:
+        "Id of a tool use: returns a part of its result instead, beginning at offset, or with text at the next place behind it that has the text.",
+    },
+    offset: { type: "integer", minimum: 0, description: "With result_of: the byte of the result to begin at." },
   }),
 };
 

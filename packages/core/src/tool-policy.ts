@@ -43,12 +43,15 @@ export function mcpToolName(server: string, tool: string): string {
 /** Judges a tool use. `auto` asks, because there is no classifier yet that could tell. */
 export function judgeTool(agent: AgentConfig, name: string): ToolVerdict {
   const set = agent.toolset;
-  if (name === recallTool.name && agent.context.recall) return { kind: "agent", permission: "allow" };
+  const isCustom = agent.custom.some((tool) => tool.name === name);
+  // Results of MCP servers may be longer than what is shown: the model is told to read on with it.
+  const mayRecall = agent.context.recall || (agent.mcp.size > 0 && !isCustom);
+  if (name === recallTool.name && mayRecall) return { kind: "agent", permission: "allow" };
   const isBuiltIn = isHandTool(name) || (isServerTool(name) && name !== recallTool.name);
   if (set !== undefined && isBuiltIn && settingOf(set, name).enabled) {
     return { kind: "agent", ...permissionOf(set, name) };
   }
-  if (agent.custom.some((tool) => tool.name === name)) return { kind: "custom" };
+  if (isCustom) return { kind: "custom" };
   for (const [server, mcp] of agent.mcp) {
     const prefix = mcpToolName(server, "");
     if (!name.startsWith(prefix)) continue;

@@ -15,6 +15,7 @@ import { cutOf, droppedInSteps } from "./context/cut.ts";
 import { type ContextStrategy, defaultContext } from "./context/strategy.ts";
 import { isUnknownEvent, type SessionEvent, type UnknownEvent } from "./events.ts";
 import { grantedAfter } from "./granted-hands.ts";
+import { hasLongResult } from "./long-result.ts";
 import { listedMcpTools, mcpToolDefinitions } from "./mcp-tools.ts";
 import type { GrantedHand } from "./state.ts";
 import { recallTool, type ToolDefinition, toolDefinitions } from "./tool-definitions.ts";
@@ -81,7 +82,8 @@ function requestOf(
   const { agent } = options;
   const mcp = agent.mcp.size === 0 ? [] : mcpToolDefinitions(agent, listedMcpTools(events, options.contextPosition));
   const tools = [...toolDefinitions(agent, grantedBelow(events, options.contextPosition)), ...mcp];
-  if (!tools.some((tool) => tool.name === recallTool.name) && usesRecall(turns)) tools.push(recallTool);
+  const needsRecall = usesRecall(turns) || (agent.mcp.size > 0 && hasLongResult(events, options.contextPosition));
+  if (needsRecall && !tools.some((tool) => tool.name === recallTool.name)) tools.push(recallTool);
   const isThinking = thinksAdaptively(agent.model);
   return {
     model: agent.model,

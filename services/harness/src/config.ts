@@ -133,7 +133,12 @@ function readLimits(reader: Reader): Limits {
       "Longest pause between two tries.",
     ),
     turnMs: limit("MH_MAX_TURN_MS", "turnMs", 2_592_000_000, "Longest time a turn may run before a model request."),
-    outputBytes: limit("MH_OUTPUT_BYTES", "outputBytes", 400 * 1024, "Bytes of one tool result the model is shown."),
+    outputBytes: limit(
+      "MH_OUTPUT_BYTES",
+      "outputBytes",
+      400 * 1024,
+      "Bytes of one tool result the model is shown; of long ones never more than 64 KiB.",
+    ),
     prices: readPrices(reader),
     maxOutputTokens: limit("MH_MAX_OUTPUT_TOKENS", "maxOutputTokens", 1_000_000, "Tokens of one model response."),
   };

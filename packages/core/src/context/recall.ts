@@ -2,6 +2,7 @@
 import { listOf } from "../agent-config.ts";
 import { type ContentBlock, plainText } from "../content.ts";
 import { isPlatformEvent, isUnknownEvent, type JsonObject, type SessionEvent, type UnknownEvent } from "../events.ts";
+import type { ResultPart } from "../long-result.ts";
 import { boundText } from "../recovery.ts";
 
 /** What the model asked for. */
@@ -15,6 +16,8 @@ export interface RecallQuery {
   readonly text: string;
   readonly newestFirst: boolean;
   readonly limit: number;
+  /** A part of the result of this tool use, and nothing else. */
+  readonly resultOf?: ResultPart & { readonly id: string };
 }
 
 const defaultLimit = 20;
@@ -25,6 +28,7 @@ const bytesPerEvent = 4_000;
 /** Reads the tool's input; `problem` names the field and the rule. */
 export function readRecallQuery(input: JsonObject): { query: RecallQuery } | { problem: string } {
   const { from = 0, to, types = [], text = "", newest_first = false, limit = defaultLimit } = input;
+  const { result_of, offset = 0 } = input;
   if (!isCount(from)) return { problem: "from must be a whole number from 0" };
   if (to !== undefined && !isCount(to)) return { problem: "to must be a whole number from 0" };
   if (typeof text !== "string") return { problem: "text must be a string" };
@@ -32,6 +36,8 @@ export function readRecallQuery(input: JsonObject): { query: RecallQuery } | { p
   if (!isCount(limit) || limit < 1 || limit > maxLimit) {
     return { problem: `limit must be a whole number from 1 to ${maxLimit}` };
   }
+  if (result_of !== undefined && typeof result_of !== "string") return { problem: "result_of must be a string" };
+  if (!isCount(offset)) return { problem: "offset must be a whole number from 0" };
   const names = listOf(types).filter((name) => typeof name === "string");
   if (!Array.isArray(types) || names.length !== types.length) return { problem: "types must be a list of strings" };
   return {
@@ -42,6 +48,7 @@ export function readRecallQuery(input: JsonObject): { query: RecallQuery } | { p
       text: text.toLowerCase(),
       newestFirst: newest_first,
       limit,
+      ...(result_of === undefined ? {} : { resultOf: { id: result_of, offset, text: text.toLowerCase() } }),
     },
   };
 }

@@ -8,9 +8,13 @@ import {
   type ContentBlock,
   type EventDraft,
   interruptedWhileRunning,
+  longResultNote,
   notStarted,
   type OperationOutcome,
+  plainText,
   resultDraft,
+  shownTextBytes,
+  text,
   unknownOutcome,
 } from "@manyhands/core";
 import { type AppError, backoffMs, type Clock, type RpcClient, toAppError } from "@manyhands/kit";
@@ -109,8 +113,8 @@ function isFinal({ kind }: AppError): boolean {
 function answered({ call, outputBytes, cancel }: McpCall, response: CallToolResponse): EventDraft[] {
   const outcome = outcomeOf(response.outcome);
   const isError = response.isError || outcome !== "COMPLETED";
-  const content = blocksOf(response.contentJson, outputBytes);
-  const said = content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
+  const blocks = blocksOf(response.contentJson);
+  const said = boundText(plainText(blocks), outputBytes);
   const failed = response.failure === undefined ? [] : [mcpError(response.failure)];
   switch (outcome) {
     case "UNKNOWN":
@@ -120,7 +124,7 @@ function answered({ call, outputBytes, cancel }: McpCall, response: CallToolResp
     case "KILLED":
       return [resultDraft(call, outcome, cancel.aborted ? `${interruptedWhileRunning}\n${said}` : said, true)];
     case "COMPLETED":
-      return [resultDraft(call, outcome, content, isError)];
+      return [resultDraft(call, outcome, keptBlocks(call, blocks, outputBytes), isError)];
     default: {
       const never: never = outcome;
       return never;
@@ -155,11 +159,20 @@ function outcomeOf(text: string): OperationOutcome {
 }
 
 /** The blocks as vault-proxy made them: always of the public shape. */
-function blocksOf(json: Uint8Array, outputBytes: number): ContentBlock[] {
-  const blocks = JSON.parse(new TextDecoder().decode(json) || "[]") as ContentBlock[];
-  return blocks.map((block) =>
-    block.type === "text" ? { type: "text", text: boundText(block.text, outputBytes) } : block,
-  );
+function blocksOf(json: Uint8Array): ContentBlock[] {
+  return JSON.parse(new TextDecoder().decode(json) || "[]") as ContentBlock[];
+}
+
+/**
+ * What the log is given: texts whole, since it shows the model their ends and keeps the rest beside the event. Where less
+ * is to be shown than it shows, their ends alone.
+ */
+function keptBlocks(call: Call, blocks: ContentBlock[], outputBytes: number): ContentBlock[] {
+  if (outputBytes < shownTextBytes) {
+    return blocks.map((block) => (block.type === "text" ? text(boundText(block.text, outputBytes)) : block));
+  }
+  const isLong = blocks.some((block) => block.type === "text" && Buffer.byteLength(block.text) > shownTextBytes);
+  return isLong ? [...blocks, longResultNote(call.id, Buffer.byteLength(plainText(blocks)))] : blocks;
 }
 
 async function cancelCall({ vaults, tokens }: McpPorts, { sessionId, call }: McpCall): Promise<void> {

@@ -4,12 +4,13 @@
  */
 import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
+import { shownTextBytes } from "@manyhands/core";
 import { type BlobRef, BlobRefSchema, type ContentBlock, type Event } from "@manyhands/protocol";
 
 /** A text over this many bytes of UTF-8 goes beside the log. */
-export const inlineBytes = 64 * 1024;
+export const inlineBytes = shownTextBytes;
 /** Bytes that the event keeps of each end. */
-export const shownBytes = 32 * 1024;
+export const shownBytes = shownTextBytes / 2;
 
 /** A text to be kept beside the log. */
 export interface Blob {

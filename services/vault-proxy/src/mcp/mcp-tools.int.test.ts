@@ -193,7 +193,9 @@ it("withholds a tool that a server has changed, says so, and refuses its calls",
   }
 });
 
-it("takes progress on the way to a result, and bounds a large one", async () => {
+const largeText = (middle: string) => `start ${"long ".repeat(200_000)}${middle}${" long".repeat(200_000)} end`;
+
+it("takes progress on the way to a result, and keeps a large one whole, without the credential", async () => {
   const sent: unknown[] = [];
   const busy = await startMcpServer({
     tools: (mcp) => {
@@ -204,19 +206,21 @@ it("takes progress on the way to a result, and bounds a large one", async () => 
           const params = { progressToken, progress, total: 200, message: "still at it" };
           await sendNotification({ method: "notifications/progress", params });
         }
-        return { content: [{ type: "text", text: `start ${"long ".repeat(400_000)} end` }] };
+        return { content: [{ type: "text", text: largeText("good-echoed") }] };
       });
     },
   });
   try {
-    const { token } = await bound([await newVault()], busy.url);
-    const answer = await call(token, "busy", "x");
-    expect(answer).toMatchObject({ outcome: "COMPLETED", isError: false });
-    expect(sent).toHaveLength(200);
-    const [{ text }] = plain(answer.contentJson);
-    expect(text.length).toBeLessThan(170_000);
-    expect(text.length).toBeGreaterThan(100_000);
-    expect([text.slice(0, 5), text.slice(-3)]).toEqual(["start", "end"]);
+    const { token } = await bound([await newVault("good-echoed", busy.url)], busy.url);
+    const operation = newId("sevt");
+    for (const _ of ["made", "asked for again"]) {
+      const answer = await call(token, "busy", "x", operation);
+      expect(answer).toMatchObject({ outcome: "COMPLETED", isError: false });
+      expect(sent).toHaveLength(200);
+      const content = plain(answer.contentJson);
+      expect(content).toHaveLength(1);
+      expect(content[0].text === largeText("[redacted]")).toBe(true);
+    }
   } finally {
     await busy.close();
   }

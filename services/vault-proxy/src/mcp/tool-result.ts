@@ -5,12 +5,16 @@ import { asObject, type JsonObject } from "./json-rpc.ts";
 /** What a tool answered. */
 export type ToolResult = { readonly content: readonly ContentBlock[]; readonly isError: boolean };
 
-/** Bounds of one answer: what fits the receipt and the event. */
+/** Bounds of one answer. */
 export const RESULT_LIMITS = {
   /** Content blocks. */
   blocks: 100,
-  /** Bytes of all texts; beyond it the middle of the longest is left out. */
-  textBytes: 160 * 1024,
+  /** Bytes of all texts that an event can hold as they are; beyond it they are one text, which goes beside the log. */
+  apartBytes: 160 * 1024,
+  /** Bytes of text that are kept; beyond it the middle is left out. */
+  textBytes: 4 * 1024 * 1024,
+  /** Bytes of text as JSON, where escapes count: what fits a message between the services. */
+  jsonBytes: 7 * 1024 * 1024,
   /** Base64 characters of all pictures and documents. */
   dataChars: 200 * 1024,
 } as const;
@@ -91,11 +95,20 @@ function note(text: string): ContentBlock {
 }
 
 function boundTexts(blocks: readonly ContentBlock[]): readonly ContentBlock[] {
-  const sizeOf = (block: ContentBlock) => (block.type === "text" ? Buffer.byteLength(block.text) : 0);
-  const all = blocks.reduce((sum, block) => sum + sizeOf(block), 0);
-  if (all <= RESULT_LIMITS.textBytes) return blocks;
-  const share = RESULT_LIMITS.textBytes / all;
-  return blocks.map((block) =>
-    block.type === "text" ? { type: "text", text: boundText(block.text, Math.floor(sizeOf(block) * share)) } : block,
-  );
+  const texts = blocks.flatMap((block) => (block.type === "text" ? [block.text] : []));
+  const all = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  if (all <= RESULT_LIMITS.apartBytes) return blocks;
+  const whole = texts.join("\n");
+  const text = withinLimits(whole);
+  const lost = note(`the answer has ${all} bytes of text, which is more than can be kept: its middle is lost`);
+  const others = blocks.filter((block) => block.type !== "text");
+  return [{ type: "text", text }, ...(text === whole ? [] : [lost]), ...others];
+}
+
+/** Escapes make a text at most six times as long, so a quarter of the limit always fits. */
+function withinLimits(whole: string): string {
+  const { textBytes, jsonBytes } = RESULT_LIMITS;
+  const fits = (text: string) => Buffer.byteLength(JSON.stringify(text)) <= jsonBytes;
+  const tried = [textBytes, textBytes / 2].map((bytes) => boundText(whole, bytes)).find(fits);
+  return tried ?? boundText(whole, textBytes / 4);
 }

@@ -14,7 +14,7 @@ function twoReplicas() {
   const pass = (ms: number) => {
     time.ms += ms;
   };
-  return { a: of("a"), b: of("b"), pass };
+  return { a: of("a"), b: of("b"), pass, keys: () => kv.keys("") };
 }
 
 function held(taken: HeldReceipt | Receipt): HeldReceipt {
@@ -77,4 +77,27 @@ it("tells the owner that it shall stop, refuses another call's id, and goes with
   await b.purge(ref.session);
   await expect(mine.end(done)).rejects.toMatchObject({ kind: "notFound" });
   expect(isHeld(await b.take(ref, "another"))).toBe(true);
+});
+
+it("tells an end that is too long for one value whole, on every replica, and leaves nothing of it behind", async () => {
+  const { a, b, keys } = twoReplicas();
+  const long = { ...done, content: [{ type: "text" as const, text: "é".repeat(1_500_000) }] };
+  const mine = held(await a.take(ref, "d"));
+  await mine.sending();
+  expect((await mine.end(long)).end).toEqual(long);
+  expect(await b.take(ref, "d")).toMatchObject({ end: long });
+  expect((await mine.end({ ...long, content: [] })).end).toEqual(long);
+  expect((await keys()).length).toBeGreaterThan(10);
+  await b.purge(ref.session);
+  expect(await keys()).toEqual([]);
+});
+
+it("leaves nothing of a long end behind that came after the session's", async () => {
+  const { a, keys } = twoReplicas();
+  const mine = held(await a.take(ref, "d"));
+  await mine.sending();
+  await a.purge(ref.session);
+  const long = { ...done, content: [{ type: "text" as const, text: "x".repeat(600_000) }] };
+  await expect(mine.end(long)).rejects.toMatchObject({ kind: "notFound" });
+  expect(await keys()).toEqual([]);
 });

@@ -4,7 +4,8 @@
  * R1 whoever holds the receipt sends the call, nobody else; it says so in the receipt before it does. R2 when an owner has
  * stopped renewing, a receipt that says `sent` becomes unknown: the call may have been made. One that does not is proved
  * not to have been sent, and the next who asks takes it over. R3 an end is written once; only what is unknown may
- * still become done, when its owner was merely slow. R4 receipts live as long as their session.
+ * still become done, when its owner was merely slow. R4 receipts live as long as their session. R5 an
+ * end is told whole: what is too long for its receipt is stored beside it first.
  */
 
 import type { ContentBlock } from "@manyhands/core";
@@ -12,6 +13,7 @@ import { AppError, type Clock } from "@manyhands/kit";
 import { decodeJson, encodeJson } from "./json.ts";
 import type { Kv } from "./kv.ts";
 import { purgeBelow } from "./purge.ts";
+import { type Spilled, spill, unspill } from "./spilled-content.ts";
 
 /** How a call ended. `KILLED`: stopped by timeout or on request; it may have taken effect in part. */
 export type ReceiptEnd = {
@@ -22,7 +24,7 @@ export type ReceiptEnd = {
   readonly failure?: { readonly kind: "connection" | "authentication"; readonly message: string };
 };
 
-/** What is stored. */
+/** A receipt as it is told. */
 export type Receipt = {
   readonly digest: string;
   readonly owner: string;
@@ -35,6 +37,9 @@ export type Receipt = {
   readonly cancel?: true;
   readonly end?: ReceiptEnd;
 };
+
+/** A receipt as it is stored: a long content lies beside it. */
+type Stored = Omit<Receipt, "end"> & { readonly end?: ReceiptEnd & { readonly spilled?: Spilled } };
 
 /** Names one operation of one session. */
 export type ReceiptRef = { readonly session: string; readonly operation: string };
@@ -74,16 +79,22 @@ export function isHeld(taken: HeldReceipt | Receipt): taken is HeldReceipt {
  */
 export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock: Pick<Clock, "nowMs">): ReceiptStore {
   const keyOf = ({ session, operation }: ReceiptRef) => `${session}.${operation}`;
-  const swap = async (ref: ReceiptRef, change: (current: Receipt) => Receipt): Promise<Receipt> => {
+  const swap = async (ref: ReceiptRef, change: (current: Stored) => Stored): Promise<Stored> => {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const entry = await receipts.get(keyOf(ref));
       if (!entry) throw AppError.notFound("operation", ref.operation);
-      const current = decodeJson<Receipt>(entry.value);
+      const current = decodeJson<Stored>(entry.value);
       const next = change(current);
       if (next === current) return current;
       if ((await receipts.update(keyOf(ref), encodeJson(next), entry.revision)) !== undefined) return next;
     }
     throw AppError.unavailable("TOO_MUCH_CONTENTION", "others changed the same receipt at the same time");
+  };
+  const whole = async (ref: ReceiptRef, { end, ...receipt }: Stored): Promise<Receipt> => {
+    if (!end) return receipt;
+    const { spilled, ...rest } = end;
+    const content = spilled ? await unspill(receipts, keyOf(ref), spilled) : end.content;
+    return { ...receipt, end: { ...rest, content } };
   };
   const lease = () => clock.nowMs() + leaseMs;
   const held = (ref: ReceiptRef): HeldReceipt => ({
@@ -103,19 +114,29 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
       });
     },
     async renew() {
-      const isMine = (current: Receipt) => !current.end && current.owner === owner;
+      const isMine = (current: Stored) => !current.end && current.owner === owner;
       const now = await swap(ref, (current) => (isMine(current) ? { ...current, leaseUntilMs: lease() } : current));
       return now.cancel === true || !isMine(now);
     },
-    end: (end) =>
-      swap(ref, (current) => {
-        const isOver = current.owner !== owner || (current.end && current.end.outcome !== "UNKNOWN");
-        return isOver ? current : { ...current, end };
-      }),
+    async end(end) {
+      const spilled = await spill(receipts, keyOf(ref), end.content);
+      const toStore = spilled ? { ...end, content: [], spilled } : end;
+      try {
+        const stands = await swap(ref, (current) => {
+          const isOver = current.owner !== owner || (current.end && current.end.outcome !== "UNKNOWN");
+          return isOver ? current : { ...current, end: toStore };
+        });
+        return stands.end === toStore ? { ...stands, end } : await whole(ref, stands);
+      } catch (error) {
+        // The session may have ended and taken its receipts along; nothing may stay behind.
+        if (spilled && !(await receipts.get(keyOf(ref)))) await purgeBelow(receipts, keyOf(ref));
+        throw error;
+      }
+    },
   });
   /** R2: what a dead owner left behind becomes unknown, or this process's. */
-  const settle = async (ref: ReceiptRef, receipt: Receipt): Promise<HeldReceipt | Receipt> => {
-    if (receipt.end || receipt.leaseUntilMs > clock.nowMs()) return receipt;
+  const settle = async (ref: ReceiptRef, receipt: Stored): Promise<HeldReceipt | Receipt> => {
+    if (receipt.end || receipt.leaseUntilMs > clock.nowMs()) return whole(ref, receipt);
     let isTaken = false;
     const now = await swap(ref, (current) => {
       isTaken = false;
@@ -124,7 +145,7 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
       if (isTaken) return { ...current, owner, leaseUntilMs: lease() };
       return { ...current, end: { outcome: "UNKNOWN", content: [], isError: true } };
     });
-    return isTaken ? held(ref) : now;
+    return isTaken ? held(ref) : whole(ref, now);
   };
 
   return {
@@ -133,7 +154,7 @@ export function receiptStore(receipts: Kv, owner: string, leaseMs: number, clock
       if ((await receipts.create(keyOf(ref), encodeJson(fresh))) !== undefined) return held(ref);
       const entry = await receipts.get(keyOf(ref));
       if (!entry) throw AppError.unavailable("RECEIPT_GONE", "the receipt of this operation was just removed");
-      const receipt = decodeJson<Receipt>(entry.value);
+      const receipt = decodeJson<Stored>(entry.value);
       if (receipt.digest !== digest) {
         throw AppError.conflict("OPERATION_CONFLICT", `operation ${ref.operation} was used for another call`);
       }

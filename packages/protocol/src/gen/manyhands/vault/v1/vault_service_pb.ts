@@ -1177,7 +1177,7 @@ export const CallToolRequestSchema: GenMessage<CallToolRequest> = /*@__PURE__*/
  */
 export type CallToolResponse = Message<"manyhands.vault.v1.CallToolResponse"> & {
   /**
-   * JSON array of content blocks in the public shape.
+   * JSON array of content blocks in the public shape, with at most 4 MiB of text.
    *
    * @generated from field: bytes content_json = 1;
    */
