@@ -56,6 +56,12 @@ export default async function proxy({ rounds }: { rounds: number }): Promise<Ben
         bodies.interceptedVia,
         bodies.secureDirect,
       ],
+      [
+        "egress_throughput_bare_relay",
+        "the floor of that row: TLS ends at two pipes of Node's and nothing else",
+        bodies.relayVia,
+        bodies.secureDirect,
+      ],
     ] as const;
     const perSecond = (ms: number) => DOWNLOAD_BYTES / MB / (ms / 1000);
     for (const [name, note, via, direct] of downloads) {
@@ -113,6 +119,7 @@ class Client {
       const { token, ca } = this.rig.intercepted;
       await this.secureDownload(await this.tunnelTo(this.rig.secureUpstream, token), ca);
     });
+  readonly relayVia = () => timed(() => this.secureDownload(connectTo(this.rig.relay)));
   readonly downloadVia = () => timed(() => this.throughTunnel("/download"));
   readonly downloadDirect = () => timed(() => finished(this.fresh("/download")));
 

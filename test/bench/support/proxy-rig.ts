@@ -12,6 +12,7 @@ import { loadCertificateAuthority } from "../../../services/vault-proxy/src/egre
 import { memoryKv } from "../../../services/vault-proxy/src/store/memory-kv.ts";
 import { type GitInHand, gitInHand } from "../../../services/vault-proxy/src/testing/git-in-hand.ts";
 import { ServiceProcess } from "../../support/service-process.ts";
+import { startBareTlsRelay } from "./bare-tls-relay.ts";
 
 /** What is measured with. */
 export type ProxyRig = {
@@ -23,6 +24,8 @@ export type ProxyRig = {
   /** `host:port` of the same upstream behind TLS, and who signed its certificate. */
   readonly secureUpstream: string;
   readonly upstreamCa: string;
+  /** `host:port` of a bare relay before it that ends TLS, with a certificate of the same authority. */
+  readonly relay: string;
   /** A session token for everything. */
   readonly token: string;
   /** One of a session with a credential for the upstream behind TLS, so that TLS ends at the proxy, and whom it trusts. */
@@ -61,11 +64,14 @@ export async function startProxyRig(): Promise<ProxyRig> {
     const authority = await loadCertificateAuthority(memoryKv(), keyEncryptionKey(randomBytes(32)), systemClock);
     const certificate = await authority.certify({ host: "localhost", port: 443, address: false });
     const secureServer = createTlsServer(certificate, answer);
-    const secureUpstream = `localhost:${await listen(secureServer)}`;
+    const securePort = await listen(secureServer);
+    const secureUpstream = `localhost:${securePort}`;
     closers.push(() => {
       secureServer.closeAllConnections();
       secureServer.close();
     });
+    const bare = await startBareTlsRelay({ ...certificate, ca: authority.pem, port: securePort });
+    closers.push(() => bare.stop());
     const gitToken = randomBytes(16).toString("hex");
     const git = await startGitServer({ repositories: { big: bigRepository() }, token: gitToken });
     closers.push(() => git.stop());
@@ -99,7 +105,8 @@ export async function startProxyRig(): Promise<ProxyRig> {
     const { model = "", egress = "", git: gitAddress = "" } = vault.addresses;
     const hand = await gitInHand(gitAddress, [git.url], token);
     closers.push(() => hand.stop());
-    return { model, egress, upstream, secureUpstream, upstreamCa, token, intercepted, git, gitToken, hand, stop };
+    const upstreams = { upstream, secureUpstream, upstreamCa, relay: bare.address };
+    return { model, egress, ...upstreams, token, intercepted, git, gitToken, hand, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -149,7 +156,7 @@ function bigRepository(): Record<string, Uint8Array> {
   );
 }
 
-const chunk = Buffer.alloc(64 * 1024, 97);
+const chunk = randomBytes(64 * 1024);
 
 /** The upstream: answers at once, streams slowly, or sends much. */
 const answer: Parameters<typeof createServer>[1] = (request, response) => {

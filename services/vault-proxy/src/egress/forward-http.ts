@@ -9,6 +9,7 @@ import { type IncomingMessage, type ServerResponse, request as sendRequest } fro
 import { type Duplex, PassThrough, Transform } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
+import { answerSink } from "./answer-sink.ts";
 import type { EgressRecord } from "./egress-audit.ts";
 import { MAX_SIGNED_BODY, maySign } from "./sign-again.ts";
 import type { Swap } from "./swap.ts";
@@ -68,8 +69,11 @@ export async function forwardHttp(context: ForwardContext, exchange: Exchange): 
     });
     response.writeHead(incoming.statusCode ?? 502, back?.headers ?? passOn(incoming.headers));
     response.flushHeaders();
-    const changed = hasBody(request, incoming) ? (back?.body ?? []) : [];
-    await pipeline([incoming, ...changed, counter(record, "received"), response]);
+    const changed = hasBody(request, incoming) ? back : undefined;
+    const onBytes = (length: number) => {
+      record.bytes.received += length;
+    };
+    await pipeline([incoming, ...(changed?.body ?? []), answerSink(response, onBytes, changed?.scrub)]);
     record.used(used);
     record.ended("served", incoming.statusCode);
   } catch (error) {
@@ -129,7 +133,7 @@ function send(context: ForwardContext, request: IncomingMessage, toSend: ToSend)
       outgoing.end();
       return;
     }
-    pipeline([request, ...body, counter(record, "sent"), outgoing]).catch(reject);
+    pipeline([request, ...body, countSent(record), outgoing]).catch(reject);
   });
 }
 
@@ -158,10 +162,10 @@ function passOn(headers: IncomingMessage["headers"]): Headers {
   );
 }
 
-function counter(record: EgressRecord, way: "sent" | "received"): Duplex {
+function countSent(record: EgressRecord): Duplex {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
-      record.bytes[way] += chunk.byteLength;
+      record.bytes.sent += chunk.byteLength;
       done(null, chunk);
     },
   });

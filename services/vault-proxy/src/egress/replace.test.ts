@@ -96,8 +96,7 @@ describe("swapping", () => {
   ])("takes the secret out of answers that echo it %s", async (_, spell) => {
     const echoed = spell(value);
     const back = await swap?.incoming({ "x-echo": echoed, "content-length": "1" }, new Set());
-    const [body] = back?.body ?? [];
-    const text = body ? (await buffer(Readable.from([Buffer.from(`<${echoed}>`)]).pipe(body))).toString() : "";
+    const text = `${back?.scrub.next(Buffer.from(`<${echoed}>`))}${back?.scrub.end()}`;
     for (const answer of [text, String(back?.headers["x-echo"])]) {
       expect(answer).toContain("mhph_one");
       // Of base64 at most the few characters that the secret shares with its neighbours are left.

@@ -11,7 +11,14 @@ import type { Duplex } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
 import type { Secret } from "@manyhands/kit";
 import { DERIVED_LIMITS } from "../store/derived-token-store.ts";
-import { type Replacement, replaceInBytes, replaceInStream, replaceInText } from "./replace.ts";
+import {
+  type Replacement,
+  type Replacer,
+  replaceInBytes,
+  replaceInStream,
+  replaceInText,
+  replacer,
+} from "./replace.ts";
 import { resign } from "./sign-again.ts";
 import type { SignedRequest } from "./sigv4.ts";
 import { type Capture, captureInHeader, captureInUrl, tokenStreams } from "./token-stream.ts";
@@ -41,8 +48,8 @@ export type SwappedRequest = {
 /** The same for a body that was read as a whole. */
 export type SwappedWhole = Omit<SwappedRequest, "body"> & { readonly path: string; readonly body: Buffer };
 
-/** What to answer instead. */
-export type SwappedAnswer = { readonly headers: Headers; readonly body: readonly Duplex[] };
+/** What to answer instead: the body by these streams, then through `scrub`. */
+export type SwappedAnswer = { readonly headers: Headers; readonly body: readonly Duplex[]; readonly scrub: Replacer };
 
 /** The credentials of one session for one host. */
 export type Swap = {
@@ -147,7 +154,7 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
       // What was found is taken out of the rest of the answer too.
       let all = back;
       let seen = 0;
-      const scrub = replaceInStream(() => {
+      const scrub = replacer(() => {
         if (found.length > seen) all = [...all, ...found.slice(seen).flatMap(toPlaceholder)];
         seen = found.length;
         return all;
@@ -155,7 +162,8 @@ export function createSwap(credentials: readonly SwapCredential[], keepToken?: K
       const kind = String(headers["content-type"] ?? "");
       return {
         headers: mapHeaders(rest, (value) => replaceInText(value, back)),
-        body: [...unpack, ...(keepToken ? tokenStreams(kind, capture) : []), scrub],
+        body: [...unpack, ...(keepToken ? tokenStreams(kind, capture) : [])],
+        scrub,
       };
     },
   };
