@@ -1,18 +1,27 @@
 /**
- * kill -9 of session-store (two replicas) and nats-server at random moments while eight writers append through gRPC:
- * nothing acknowledged is lost, doubled or moved, and the hash chain holds.
+ * kill -9 of session-store (two replicas) and nats-server at random moments while writers append through gRPC: nothing
+ * acknowledged is lost, doubled or moved, and the hash chain holds. Eight writers, whose appends are published each on
+ * its own; then, in a run of some length, so many that their appends go in groups.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { retry } from "@manyhands/kit";
 import { eventually, startNatsServer } from "@manyhands/testkit";
 import { startStores, stopStores } from "./support/bed.ts";
 import { isWhole } from "./support/check-log.ts";
-import { checkEverything } from "./support/read-back.ts";
+import { checkEverything, framesInGroups } from "./support/read-back.ts";
 import { between, type RigOptions, type RigReport, type RigRow, report, seededRandom } from "./support/rig.ts";
 import { type Ledger, makeSessions, startWriters } from "./support/writers.ts";
 
-const writers = 8;
-const sessions = 4;
+interface Load {
+  readonly name: string;
+  readonly writers: number;
+  readonly sessions: number;
+}
+
+const few: Load = { name: "storm_r1", writers: 8, sessions: 4 };
+const many: Load = { name: "storm_groups", writers: 96, sessions: 96 };
+/** Of so many kills a quarter more hits groups. */
+const longRun = 20;
 const progressMs = 90_000;
 
 interface Victim {
@@ -25,10 +34,14 @@ interface Victim {
 
 /** Runs the rig. */
 export default function storm(options: RigOptions): Promise<RigReport> {
-  return report("storm", options, [() => stormR1(options)]);
+  const forms = [() => stormUnder(few, options)];
+  if (options.runs >= longRun) {
+    forms.push(() => stormUnder(many, { ...options, runs: Math.ceil(options.runs / 4) }));
+  }
+  return report("storm", options, forms);
 }
 
-async function stormR1(options: RigOptions): Promise<RigRow> {
+async function stormUnder({ name, writers, sessions }: Load, options: RigOptions): Promise<RigRow> {
   const random = seededRandom(options.seed);
   const nats = await startNatsServer({ syncAlways: true });
   const place = { urls: nats.url, monitorUrl: nats.monitorUrl, replicas: 1 };
@@ -53,7 +66,7 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
     try {
       for (let run = 0; run < options.runs; run += 1) {
         options.signal.throwIfAborted();
-        await progressSince(load.ledger, load.ledger.ackedAtMs.length, output);
+        await progressSince(load.ledger, writers, output);
         await sleep(between(random, 0, 700));
         const victim = victims[between(random, 0, victims.length - 1)];
         if (victim === undefined) throw new Error("nobody to kill");
@@ -64,20 +77,22 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
           retry(victim.revive, { attempts: 3, initialMs: 200, maxMs: 1000, when: () => true }),
         );
         victim.reviving.catch((error: unknown) =>
-          options.progress(`storm: ${victim.name} does not come up: ${String(error)}`),
+          options.progress(`${name}: ${victim.name} does not come up: ${String(error)}`),
         );
         if (run % 10 === 9)
-          options.progress(`storm: ${run + 1} kills, ${load.ledger.acknowledged.length} events acknowledged`);
+          options.progress(`${name}: ${run + 1} kills, ${load.ledger.acknowledged.length} events acknowledged`);
       }
       await Promise.all(victims.map((victim) => victim.reviving));
-      await progressSince(load.ledger, load.ledger.ackedAtMs.length, output);
+      await progressSince(load.ledger, writers, output);
     } finally {
       await load.stop();
     }
     const findings = await checkEverything(nats.url, addresses[0] ?? "", load.ledger);
+    const grouped = await framesInGroups(nats.url);
     return {
-      name: "storm_r1",
-      ok: isWhole(findings),
+      name,
+      ok: isWhole(findings) && (name !== many.name || grouped > 0),
+      frames_in_groups: grouped,
       kills: [...kills].map(([name, count]) => `${name} ${count}`),
       retried: [...load.ledger.retried].map(([reason, count]) => `${reason} ${count}`),
       ...findings,
@@ -89,7 +104,8 @@ async function stormR1(options: RigOptions): Promise<RigRow> {
 }
 
 /** Waits until a few more appends are acknowledged: a fault upon a dead system proves nothing. */
-async function progressSince(ledger: Ledger, before: number, output: () => string): Promise<void> {
+async function progressSince(ledger: Ledger, writers: number, output: () => string): Promise<void> {
+  const before = ledger.ackedAtMs.length;
   try {
     await eventually(() => ledger.ackedAtMs.length > before + writers, { timeoutMs: progressMs, everyMs: 10 });
   } catch (error) {

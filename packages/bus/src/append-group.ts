@@ -1,9 +1,10 @@
 /**
  * Several frames in one atomic batch of the stream: the server writes all of them and syncs the disk once, where single
  * appends cost one sync each. Either all are stored, one behind the other, or none is. A batch costs the server about
- * 3 ms before its first message, so that it pays off only when many appends wait anyway.
+ * 3 ms before its first message, so that it pays off only when many appends wait anyway; frames are published as they
+ * come, so that the server has done that, and keeps them ready, by the time the last one is there.
  */
-import { createInbox } from "@nats-io/transport-node";
+import { createInbox, type Msg } from "@nats-io/transport-node";
 import type { Bus } from "./bus.ts";
 import type { FrameToAppend } from "./frame-to-append.ts";
 import { frameHeaders } from "./log-headers.ts";
@@ -35,30 +36,57 @@ export function groupIds(): () => string {
   return () => `${process}${(next++).toString(36)}`;
 }
 
-/**
- * Publishes frames of different sessions as one group and waits at most `timeoutMs`. Throws what publishing throws; the
- * server drops a group that was begun and not ended.
- */
-export async function appendGroup(
-  bus: Bus,
-  id: string,
-  frames: readonly FrameToAppend[],
-  timeoutMs: number,
-): Promise<GroupOutcome> {
-  const last = frames.length - 1;
-  for (const [at, frame] of frames.slice(0, last).entries()) {
-    const head = frameHeaders(frame, { id, sequence: at + 1, isLast: false });
-    bus.connection.publish(subjects.log(frame.sessionId, frame.frame), frame.payload, { headers: head });
-  }
-  const end = frames[last];
-  if (end === undefined) throw new RangeError("a group holds at least one frame");
-  const head = frameHeaders(end, { id, sequence: frames.length, isLast: true });
-  const subject = subjects.log(end.sessionId, end.frame);
-  const reply = await bus.replies.ask({ subject, payload: end.payload, headers: head, timeoutMs });
-  if (reply === undefined) return { kind: "unknown", why: `no reply within ${timeoutMs} ms` };
-  if (reply.data.length === 0) return { kind: "unknown", why: "nobody listens" };
-  return classify(reply.json<GroupAck>(), id, frames.length);
+/** A group that was begun. */
+export interface OpenGroup {
+  /**
+   * Takes in one frame more; each is published when the next one comes, because the last one ends the group. Never
+   * throws: what could not be published ends the group as one that was not stored.
+   */
+  add(frame: FrameToAppend): void;
+  /** Ends it with the frame that was added last and waits at most `timeoutMs`. Never throws. */
+  commit(timeoutMs: number): Promise<GroupOutcome>;
 }
+
+/** Begins a group of frames of different sessions. The server drops a group that was begun and not ended. */
+export function openGroup(bus: Bus, id: string): OpenGroup {
+  let size = 0;
+  let held: FrameToAppend | undefined;
+  let isBroken = false;
+  const messageOf = (frame: FrameToAppend, isLast: boolean) => ({
+    subject: subjects.log(frame.sessionId, frame.frame),
+    payload: frame.payload,
+    headers: frameHeaders(frame, { id, sequence: size, isLast }),
+  });
+  const publish = ({ subject, payload, headers }: ReturnType<typeof messageOf>) =>
+    bus.connection.publish(subject, payload, { headers });
+  return {
+    add(frame) {
+      try {
+        isBroken ||= !bus.connected();
+        if (held !== undefined && !isBroken) publish(messageOf(held, false));
+      } catch {
+        isBroken = true;
+      }
+      held = frame;
+      size += 1;
+    },
+    async commit(timeoutMs) {
+      if (held === undefined || isBroken || !bus.connected()) return notSent;
+      let reply: Msg | undefined;
+      try {
+        reply = await bus.replies.ask({ ...messageOf(held, true), timeoutMs });
+      } catch {
+        return notSent;
+      }
+      if (reply === undefined) return { kind: "unknown", why: `no reply within ${timeoutMs} ms` };
+      if (reply.data.length === 0) return { kind: "unknown", why: "nobody listens" };
+      return classify(reply.json<GroupAck>(), id, size);
+    },
+  };
+}
+
+/** Nothing was stored: the server drops a group that was begun and not ended. */
+const notSent = { kind: "refused", why: "the group could not be sent", never: false } as const;
 
 interface GroupAck {
   readonly seq?: number;

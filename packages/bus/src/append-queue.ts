@@ -5,7 +5,7 @@
  */
 import { AppError } from "@manyhands/kit";
 import { type AppendOutcome, appendFrame } from "./append-frame.ts";
-import { appendGroup, groupIds, knowsGroups } from "./append-group.ts";
+import { type GroupOutcome, groupIds, knowsGroups, type OpenGroup, openGroup } from "./append-group.ts";
 import type { Bus } from "./bus.ts";
 import type { FrameToAppend } from "./frame-to-append.ts";
 
@@ -18,16 +18,24 @@ export interface FrameAppender {
 const maxSingles = 8;
 /** Fewer waiting ones are quicker each on its own: a group costs the server as much as about a dozen syncs. */
 const minGroup = 16;
-/** So many go without waiting for more, so that the server writes while the next ones are made. */
-const fullGroup = 32;
-const maxGroups = 2;
+/** So many begin the next group while one is being stored: fewer would only hold up the acknowledgement of that one. */
+const minNextGroup = 48;
 /** How long after a group appends are held back until the end of the turn of the event loop, for the next group. */
 const busyMs = 20;
-const maxGroup = 128;
+const maxGroup = 64;
 const maxGroupBytes = 4 * 1024 * 1024;
 const maxWaiting = 4096;
 /** After a stream said that it takes no groups, an operator may allow them. */
 const askAgainMs = 60_000;
+
+/** A group that takes in what comes until it is full or the turn of the event loop ends. */
+interface Gathering {
+  readonly group: OpenGroup;
+  readonly members: Waiting[];
+  bytes: number;
+  /** It only waits for the group before it. */
+  isComplete: boolean;
+}
 
 interface Waiting {
   readonly frame: FrameToAppend;
@@ -46,7 +54,9 @@ class Appender implements FrameAppender {
   readonly #nextId = groupIds();
   #waiting: Waiting[] = [];
   #singles = 0;
-  #groups = 0;
+  #gathering: Gathering | undefined;
+  /** One group at a time is ended: the server acknowledges none while it has another one to store behind it. */
+  #isCommitting = false;
   #busyUntilMs = 0;
   #isScheduled = false;
   #offUntilMs = 0;
@@ -56,17 +66,23 @@ class Appender implements FrameAppender {
   }
 
   append(frame: FrameToAppend, timeoutMs: number): Promise<AppendOutcome> {
-    const isFree = this.#groups === 0 && this.#singles < maxSingles && this.#waiting.length === 0;
+    const isFree = !this.#isGrouping() && this.#singles < maxSingles && this.#waiting.length === 0;
     const isBusy = performance.now() < this.#busyUntilMs;
     if ((isFree && !isBusy) || !this.#mayGroup()) return this.#single(frame, timeoutMs);
     if (this.#waiting.length >= maxWaiting) {
       throw AppError.exhausted("TOO_MANY_WAITING", `more than ${maxWaiting} appends wait for the log`, 100);
     }
     const done = Promise.withResolvers<AppendOutcome>();
-    this.#waiting.push({ frame, deadlineMs: performance.now() + timeoutMs, done });
-    if (this.#waiting.length >= fullGroup) this.#goOn();
+    const one = { frame, deadlineMs: performance.now() + timeoutMs, done };
+    if (this.#gathering !== undefined && this.#join(this.#gathering, one)) return done.promise;
+    this.#waiting.push(one);
+    if (this.#waiting.length >= minGroup) this.#goOn();
     else if (isBusy) this.#goOnLater();
     return done.promise;
+  }
+
+  #isGrouping(): boolean {
+    return this.#isCommitting || this.#gathering !== undefined;
   }
 
   #mayGroup(): boolean {
@@ -95,47 +111,72 @@ class Appender implements FrameAppender {
 
   /** Sends what waits: together when it is many, else as many single ones as may be in flight beside no group. */
   #goOn(): void {
-    if (this.#waiting.length >= minGroup && this.#mayGroup()) {
-      if (this.#groups >= maxGroups) return;
-      this.#groups += 1;
-      void this.#group(this.#takeGroup()).finally(() => {
-        this.#groups -= 1;
-        this.#busyUntilMs = performance.now() + busyMs;
-        this.#goOn();
-      });
+    if (this.#gathering !== undefined) return;
+    const enough = this.#isCommitting ? minNextGroup : minGroup;
+    if (this.#waiting.length >= enough && this.#mayGroup()) {
+      this.#gather();
       return;
     }
-    while (this.#groups === 0 && this.#waiting.length > 0 && this.#singles < maxSingles) {
+    while (!this.#isCommitting && this.#waiting.length > 0 && this.#singles < maxSingles) {
       const [one] = this.#waiting.splice(0, 1);
       if (one !== undefined) this.#sendAlone(one, false);
     }
   }
 
-  #takeGroup(): Waiting[] {
-    let bytes = 0;
-    const over = this.#waiting.findIndex(({ frame }, at) => {
-      bytes += frame.payload.length;
-      return at >= maxGroup || (bytes > maxGroupBytes && at > 0);
-    });
-    return this.#waiting.splice(0, over < 0 ? this.#waiting.length : over);
+  /** Begins a group with what waits: the server takes it in while the rest of this turn is made. */
+  #gather(): void {
+    const group = openGroup(this.#bus, this.#nextId());
+    const gathering: Gathering = { group, members: [], bytes: 0, isComplete: false };
+    this.#gathering = gathering;
+    const waiting = this.#waiting;
+    const over = waiting.findIndex((one) => !this.#join(gathering, one));
+    this.#waiting = over < 0 ? [] : waiting.slice(over);
+    setImmediate(() => this.#complete(gathering));
   }
 
-  async #group(group: readonly Waiting[]): Promise<void> {
+  /** False when the group has no room. */
+  #join(gathering: Gathering, one: Waiting): boolean {
+    const { group, members } = gathering;
+    const bytes = gathering.bytes + one.frame.payload.length;
+    const fits = members.length < maxGroup && (bytes <= maxGroupBytes || members.length === 0);
+    if (fits) {
+      gathering.bytes = bytes;
+      members.push(one);
+      group.add(one.frame);
+    }
+    if (!fits || members.length === maxGroup) this.#complete(gathering);
+    return fits;
+  }
+
+  #complete(gathering: Gathering): void {
+    gathering.isComplete = true;
+    if (this.#gathering === gathering && !this.#isCommitting) this.#commit(gathering);
+  }
+
+  #commit({ group, members }: Gathering): void {
+    this.#gathering = undefined;
+    this.#isCommitting = true;
     const nowMs = performance.now();
-    const timeoutMs = Math.max(1, Math.min(...group.map(({ deadlineMs }) => deadlineMs - nowMs)));
-    const frames = group.map(({ frame }) => frame);
-    const outcome = this.#bus.connected()
-      ? await appendGroup(this.#bus, this.#nextId(), frames, timeoutMs).catch(() => notSent)
-      : notSent;
+    const timeoutMs = Math.max(1, Math.min(...members.map(({ deadlineMs }) => deadlineMs - nowMs)));
+    void group.commit(timeoutMs).then((outcome) => {
+      this.#isCommitting = false;
+      this.#busyUntilMs = performance.now() + busyMs;
+      if (this.#gathering?.isComplete) this.#commit(this.#gathering);
+      this.#settle(members, outcome);
+      this.#goOn();
+    });
+  }
+
+  #settle(members: readonly Waiting[], outcome: GroupOutcome): void {
     if (outcome.kind === "stored") {
-      for (const [at, one] of group.entries()) {
+      for (const [at, one] of members.entries()) {
         one.done.resolve({ kind: "stored", sequence: outcome.firstSequence + at });
       }
     } else if (outcome.kind === "unknown") {
-      for (const one of group) one.done.resolve(outcome);
+      for (const one of members) one.done.resolve(outcome);
     } else {
       if (outcome.never) this.#offUntilMs = performance.now() + askAgainMs;
-      for (const one of group) this.#sendAlone(one, true);
+      for (const one of members) this.#sendAlone(one, true);
     }
   }
 
@@ -151,5 +192,3 @@ class Appender implements FrameAppender {
 }
 
 const tooLate: AppendOutcome = { kind: "unknown", why: "the log is busy" };
-/** Nothing was stored: the server drops a group that was begun and not ended. */
-const notSent = { kind: "refused", why: "the group could not be sent", never: false } as const;

@@ -183,6 +183,33 @@ describe("frames", () => {
     await follower.stop();
   });
 
+  it("asks the log less and less often while nothing is stored, and still tells what others store", async () => {
+    let asked = 0;
+    const subscription = bus.connection.subscribe("$JS.API.DIRECT.GET.MH_LOG", {
+      callback: () => {
+        asked += 1;
+      },
+    });
+    const seen: string[] = [];
+    const follower = await followLog(bus, {
+      fromSequence: 1,
+      onFrame: (one) => seen.push(one.sessionId),
+      onCaughtUp: () => undefined,
+    });
+    let ticks = 0;
+    const clock = setInterval(() => {
+      ticks += 1;
+    }, 100); // as often as it asks while the log grows
+    await eventually(() => ticks >= 16);
+    clearInterval(clock);
+    expect(asked).toBeGreaterThan(0);
+    expect(asked).toBeLessThan(ticks / 2);
+    await appendFrame(bus, frame("sesn_after_pause", 0), 5000);
+    await eventually(() => seen.includes("sesn_after_pause"));
+    await follower.stop();
+    subscription.unsubscribe();
+  });
+
   it("refuses ids that could reach into other subjects", async () => {
     await expect(appendFrame(bus, frame("sesn_a.*", 0), 5000)).rejects.toMatchObject({ kind: "invalid" });
     await expect(appendFrame(bus, frame("sesn_>", 0), 5000)).rejects.toMatchObject({ kind: "invalid" });

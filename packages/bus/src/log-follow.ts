@@ -20,7 +20,7 @@ export interface LogFollowerOptions {
   onCaughtUp(): void;
 }
 
-/** A running follower. What is stored is told within a fraction of a second, while the store answers. */
+/** A running follower. What is stored is told within about a second, and within a tenth of one while the log grows. */
 export interface LogFollower {
   /** Stream sequence up to which everything was told or skipped. */
   sequence(): number;
@@ -35,8 +35,10 @@ export interface LogFollower {
   stop(): Promise<void>;
 }
 
-/** How long what others store may go untold. */
+/** How long what others store may go untold, while the log grows. */
 const lagMs = 100;
+/** The same of the first frame after a pause: each look that finds nothing doubles the wait, up to this. */
+const idleLagMs = 1000;
 const retryMs = 500;
 const readMs = 5000;
 const batch = 1000;
@@ -72,6 +74,7 @@ class Following implements LogFollower {
   readonly #skipped = new Set<number>();
   #sequence: number;
   #sequenceAtTick: number;
+  #lagMs = lagMs;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
   #isCaughtUp = false;
@@ -122,18 +125,22 @@ class Following implements LogFollower {
     this.#timer.unref();
   }
 
-  /** A frame skipped right behind the last one proves that nobody else stored anything before it. */
+  /**
+   * Looks less and less often while nothing comes. A frame skipped right behind the last one proves that nobody else
+   * stored anything before it.
+   */
   async #tick(): Promise<void> {
     const isProved = this.#isCaughtUp && this.#sequence > this.#sequenceAtTick && this.#skipped.size === 0;
-    let nextMs = lagMs;
+    let isRead = true;
     if (!isProved) {
       await this.#read().catch((error: unknown) => {
-        nextMs = retryMs;
+        isRead = false;
         this.#bus.logger.debug({ err: error }, "the log cannot be read on; tried again soon");
       });
     }
+    this.#lagMs = this.#sequence > this.#sequenceAtTick ? lagMs : Math.min(2 * this.#lagMs, idleLagMs);
     this.#sequenceAtTick = this.#sequence;
-    this.#tickAfter(nextMs);
+    this.#tickAfter(isRead ? this.#lagMs : retryMs);
   }
 
   async #readUpTo(sequence: number, late: AbortSignal): Promise<boolean> {

@@ -86,6 +86,18 @@ describe("many appends at once", () => {
     reader.close();
   });
 
+  it("are each answered when one of their group cannot be sent: the others are stored", async () => {
+    const appender = createFrameAppender(bus);
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 100 }, (_, n) => {
+        const traceparent = n === 50 ? { traceparent: "two\nlines" } : {};
+        return appender.append({ ...frame(`sesn_bad_${n}`, 0), ...traceparent }, 5000);
+      }),
+    );
+    expect(outcomes[50]).toMatchObject({ status: "rejected" });
+    expect(outcomes.filter((one) => one.status === "fulfilled" && one.value.kind === "stored")).toHaveLength(99);
+  });
+
   it("go one by one when the stream takes no groups", async () => {
     const manager = await jetstreamManager(bus.connection);
     const { state } = await manager.streams.info("MH_LOG");

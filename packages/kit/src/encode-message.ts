@@ -20,8 +20,8 @@ const shortText = 32;
 /** Most messages within messages have a length that takes two bytes. */
 const usualLengthBytes = 2;
 
-/** How many bytes a number takes. */
-function varintBytes(value: number): number {
+/** How many bytes a number takes as a varint. */
+export function varintBytes(value: number): number {
   let bytes = 1;
   for (let rest = value; rest >= 0x80; rest /= 0x80) bytes += 1;
   return bytes;

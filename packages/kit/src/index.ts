@@ -2,7 +2,7 @@ export { type Address, formatAddress, parseAddress } from "./address.ts";
 export { type AdminServerOptions, createAdminServer, type ReadyCheck } from "./admin-server.ts";
 export { type Clock, systemClock } from "./clock.ts";
 export { anySignal, raceAbort, remainingMs, withDeadline } from "./deadline.ts";
-export { encodeMessage } from "./encode-message.ts";
+export { encodeMessage, varintBytes } from "./encode-message.ts";
 export { Encoded } from "./encoded.ts";
 export {
   ConfigDescription,

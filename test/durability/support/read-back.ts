@@ -1,5 +1,5 @@
 /** Reads everything back, past the service that wrote it and through it, and has it checked. */
-import { connectBus, followLog } from "@manyhands/bus";
+import { connectBus, createDirectReader, followLog, subjects } from "@manyhands/bus";
 import { silentLogger } from "@manyhands/kit";
 import { eventually } from "@manyhands/testkit";
 import { checkLog, type Findings, type RawFrame } from "./check-log.ts";
@@ -25,6 +25,25 @@ export async function readFrames(natsUrl: string): Promise<RawFrame[]> {
     await follower.stop();
     return frames;
   } finally {
+    await bus.close();
+  }
+}
+
+/** How many frames of the log were stored in groups. */
+export async function framesInGroups(natsUrl: string): Promise<number> {
+  const bus = await connectBus({ url: natsUrl, name: "durability reader", logger: silentLogger() });
+  const reader = createDirectReader(bus);
+  const place = { stream: "MH_LOG", subject: subjects.logAll, count: pageSize, timeoutMs: readMs } as const;
+  let grouped = 0;
+  try {
+    for (let fromSequence = 1; ; ) {
+      const { messages, cut } = await reader.nextOf({ ...place, fromSequence });
+      grouped += messages.filter((message) => message.header("Nats-Batch-Id") !== undefined).length;
+      if (!cut) return grouped;
+      fromSequence = (messages.at(-1)?.sequence ?? 0) + 1;
+    }
+  } finally {
+    reader.close();
     await bus.close();
   }
 }

@@ -3,7 +3,7 @@
  * what no brain wrote is in it: a brain names the position it expects, so that it can store nothing twice. Each id is
  * seven bytes: 48 bits of its SHA-256 and the frame within the run. A hash may lie, so every hit is checked in its frame.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Event } from "@manyhands/protocol";
 
 /** Frames in a segment. */
@@ -19,7 +19,13 @@ export type IdKey = number;
 /** What a segment needs to know of a frame. */
 export interface FrameIds {
   readonly requestId: string;
-  readonly events: readonly Pick<Event, "id" | "epoch">[];
+  /** Those of its events that no brain wrote. */
+  readonly eventIds: readonly string[];
+}
+
+/** What a segment needs to know of this frame. */
+export function idsOfFrame(requestId: string, events: readonly Pick<Event, "id" | "epoch">[]): FrameIds {
+  return { requestId, eventIds: events.filter((event) => event.epoch === 0n).map((event) => event.id) };
 }
 
 /** Key of a request id. */
@@ -29,7 +35,7 @@ export const requestKey = (id: string): IdKey => keyOf(`request\n${id}`);
 export const eventKey = (id: string): IdKey => keyOf(`event\n${id}`);
 
 function keyOf(text: string): IdKey {
-  return createHash("sha256").update(text).digest().readUIntBE(0, keyBytes);
+  return hash("sha256", text, "buffer").readUIntBE(0, keyBytes);
 }
 
 /** The segment of 128 frames in order. */
@@ -44,10 +50,9 @@ export function encodeSegment(frames: readonly FrameIds[]): Uint8Array {
   return bytes;
 }
 
-function keysOf({ requestId, events }: FrameIds): IdKey[] {
-  const own = events.filter((event) => event.epoch === 0n);
-  if (own.length === 0) return [];
-  return [...(requestId === "" ? [] : [requestKey(requestId)]), ...own.map((event) => eventKey(event.id))];
+function keysOf({ requestId, eventIds }: FrameIds): IdKey[] {
+  if (eventIds.length === 0) return [];
+  return [...(requestId === "" ? [] : [requestKey(requestId)]), ...eventIds.map(eventKey)];
 }
 
 /** Key and frame offset of every id; undefined when the bytes are of no known version or cut. */

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { type Event, EventSchema, type Frame } from "@manyhands/protocol";
+import { EventSchema } from "@manyhands/protocol";
 import { expect, it } from "vitest";
 import { createHotSession } from "../log/hot-session.ts";
 import { recentFrames } from "../log/recent-ids.ts";
@@ -9,7 +9,7 @@ import { createMemorySideStore } from "../store/memory-side-store.ts";
 import type { SideKey, SideStore } from "../store/side-store.ts";
 import { append, created, replicaOver, within } from "../testing/log.ts";
 import { agentMessage, userMessage } from "../testing/service.ts";
-import { decodeSegment, encodeSegment, eventKey, framesPerSegment, requestKey } from "./id-segment.ts";
+import { decodeSegment, encodeSegment, eventKey, framesPerSegment, idsOfFrame, requestKey } from "./id-segment.ts";
 import { createRecall } from "./recall.ts";
 
 const long = recentFrames + framesPerSegment + 60;
@@ -40,6 +40,22 @@ it("answers a repeat of a request and of an event id far outside the window, on 
   }
 });
 
+it("makes segments of the newest frames without reading them back", async () => {
+  const [memory, side] = [createMemoryEventStore(), createMemorySideStore()];
+  const read: number[] = [];
+  const store: EventStore = {
+    ...memory,
+    read: (sessionId, frames) => {
+      read.push(...frames);
+      return memory.read(sessionId, frames);
+    },
+  };
+  await longAgo(store, side, "sesn_new");
+  expect(read).toEqual([]);
+  const made = await side.read("sesn_new", [ids(0), ids(1), ids(2)]);
+  expect(made.map((bytes) => decodeSegment(bytes ?? new Uint8Array())?.length)).toEqual([129, 128, 128]);
+});
+
 it("makes again what was never made, was lost or is garbage, and says the same", async () => {
   const store = createMemoryEventStore();
   await longAgo(store, createMemorySideStore(), "sesn_lost");
@@ -54,7 +70,7 @@ it("makes again what was never made, was lost or is garbage, and says the same",
 
 it("does not answer with a frame whose hash only looks right", async () => {
   const [store, side] = [createMemoryEventStore(), createMemorySideStore()];
-  const lying = encodeSegment([{ requestId: "r_new", events: [create(EventSchema, { id: "sevt_new" })] }]);
+  const lying = encodeSegment([{ requestId: "r_new", eventIds: ["sevt_new"] }]);
   await side.create("sesn_hash", { key: ids(0), bytes: lying });
   const { log } = await longAgo(store, side, "sesn_hash");
   const fresh = { events: [userMessage("new", "sevt_new")], requestId: "r_new", epoch: 0 };
@@ -74,10 +90,12 @@ it("asks nothing beside the log for a short session, a brain, or ids made here",
 });
 
 it("packs only what no brain wrote", () => {
-  const event = (id: string, epoch: bigint) => create(EventSchema, { id, epoch }) as Event;
-  const frame = (requestId: string, ...events: Event[]) =>
-    ({ requestId, events }) as Pick<Frame, "requestId" | "events">;
-  const bytes = encodeSegment([frame("r0", event("a", 0n)), frame("r1", event("b", 3n)), frame("", event("c", 0n))]);
+  const event = (id: string, epoch: bigint) => create(EventSchema, { id, epoch });
+  const bytes = encodeSegment([
+    idsOfFrame("r0", [event("a", 0n)]),
+    idsOfFrame("r1", [event("b", 3n)]),
+    idsOfFrame("", [event("c", 0n)]),
+  ]);
   expect(decodeSegment(bytes)).toEqual([
     { key: requestKey("r0"), offset: 0 },
     { key: eventKey("a"), offset: 0 },

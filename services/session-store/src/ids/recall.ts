@@ -8,7 +8,7 @@ import type { Frame } from "@manyhands/protocol";
 import type { HotSession } from "../log/hot-session.ts";
 import { recentFrames } from "../log/recent-ids.ts";
 import type { SideStore } from "../store/side-store.ts";
-import { decodeSegment, encodeSegment, eventKey, framesPerSegment, requestKey } from "./id-segment.ts";
+import { decodeSegment, encodeSegment, eventKey, framesPerSegment, idsOfFrame, requestKey } from "./id-segment.ts";
 
 /** Frames by the ids they hold. */
 export interface KnownIds {
@@ -55,9 +55,14 @@ function segmentsNeeded(hot: HotSession): number {
 export function createRecall(deps: RecallDeps): Recall {
   const making = new Set<Promise<void>>();
 
+  /** A segment is complete while its frames are in the window: they are read only when an older one is missing. */
+  const idsOfFrames = async (hot: HotSession, from: number, to: number) =>
+    hot.recent.idsOf(from, to) ??
+    (await deps.readWhole(hot, from, to)).map((frame) => idsOfFrame(frame.requestId, frame.events));
+
   const make = async (hot: HotSession, segment: number): Promise<Uint8Array> => {
     const first = segment * framesPerSegment;
-    const bytes = encodeSegment(await deps.readWhole(hot, first, first + framesPerSegment));
+    const bytes = encodeSegment(await idsOfFrames(hot, first, first + framesPerSegment));
     await deps.side.create(hot.sessionId, { key: { kind: "ids", segment }, bytes });
     return bytes;
   };

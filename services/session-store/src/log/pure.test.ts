@@ -35,11 +35,22 @@ describe("frame index", () => {
 describe("recent ids", () => {
   it("forgets the oldest frame beyond its bound, and only that", () => {
     const recent = createRecentIds(2);
-    for (const n of [0, 1, 2]) recent.add(n, `r${n}`, [{ id: `e${n}a` }, { id: `e${n}b` }]);
+    for (const n of [0, 1, 2]) {
+      recent.add(n, `r${n}`, [
+        { id: `e${n}a`, epoch: 0n },
+        { id: `e${n}b`, epoch: BigInt(n) },
+      ]);
+    }
     expect(recent.frameOfRequest("r0")).toBeUndefined();
     expect(recent.frameOfEvent("e0b")).toBeUndefined();
     expect([recent.frameOfRequest("r1"), recent.frameOfEvent("e2a")]).toEqual([1, 2]);
     expect(recent.size()).toBe(6);
+    expect(recent.idsOf(0, 2)).toBeUndefined();
+    expect(recent.idsOf(1, 3)).toEqual([
+      { requestId: "r1", eventIds: ["e1a"] },
+      { requestId: "r2", eventIds: ["e2a"] },
+    ]);
+    expect(recent.idsOf(1, 4)).toBeUndefined();
   });
 });
 

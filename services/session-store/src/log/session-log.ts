@@ -179,7 +179,6 @@ async function storeNext(
   if (outcome.kind === "lost") return undefined;
   const { sequence = 0 } = outcome;
   absorb(hot, { ...built.message, sequence }, { ...built, hash: await making });
-  setImmediate(() => hot.recent.settle()); // the answer goes out first
   deps.recall.stored(hot);
   if (hot.header !== undefined) {
     deps.onStored({

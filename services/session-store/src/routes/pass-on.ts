@@ -1,7 +1,7 @@
 /** Answers made of stored events, whose bytes are passed on as they are. */
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { Encoded, encodeMessage } from "@manyhands/kit";
+import { WireType } from "@bufbuild/protobuf/wire";
+import { Encoded, encodeMessage, varintBytes } from "@manyhands/kit";
 import { EmitEventsResponseSchema, GetEventsResponseSchema, WatchEventsResponseSchema } from "@manyhands/protocol";
 import type { StoredEvent } from "../log/stored-event.ts";
 
@@ -32,9 +32,7 @@ function withEvents<Desc extends DescMessage>(
   events: readonly StoredEvent[],
   rest: MessageShape<Desc>,
 ): Encoded<Desc> {
-  const writer = new BinaryWriter();
-  for (const { bytes } of events) writer.tag(field, WireType.LengthDelimited).bytes(bytes);
-  return new Encoded(schema, writer.raw(encodeMessage(schema, rest)).finish());
+  return new Encoded(schema, asFields(field, events, encodeMessage(schema, rest)));
 }
 
 /** One event of a watch. */
@@ -42,19 +40,27 @@ export class WatchedEvent extends Encoded<typeof WatchEventsResponseSchema> {
   readonly position: number;
 
   constructor({ bytes, position }: StoredEvent) {
-    super(WatchEventsResponseSchema, asField(watchField, bytes));
+    super(WatchEventsResponseSchema, asFields(watchField, [{ bytes }], nothing));
     this.position = position;
   }
 }
 
-/** A message that holds nothing but one length-delimited field with a number below 16. */
-function asField(field: number, value: Uint8Array): Uint8Array {
-  const head = [field * 8 + WireType.LengthDelimited];
-  let length = value.length;
-  for (; length >= 0x80; length = Math.floor(length / 0x80)) head.push((length % 0x80) + 0x80);
-  head.push(length);
-  const bytes = Buffer.allocUnsafe(head.length + value.length);
-  for (const [at, byte] of head.entries()) bytes[at] = byte;
-  bytes.set(value, head.length);
-  return bytes;
+const nothing = new Uint8Array();
+
+/** A message that holds the events in a field with a number below 16, and then what is encoded already. */
+function asFields(field: number, events: readonly Pick<StoredEvent, "bytes">[], rest: Uint8Array): Uint8Array {
+  let size = rest.length;
+  for (const { bytes } of events) size += 1 + varintBytes(bytes.length) + bytes.length;
+  const message = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { bytes } of events) {
+    message[at++] = field * 8 + WireType.LengthDelimited;
+    let length = bytes.length;
+    for (; length >= 0x80; length = Math.floor(length / 0x80)) message[at++] = (length % 0x80) + 0x80;
+    message[at++] = length;
+    message.set(bytes, at);
+    at += bytes.length;
+  }
+  message.set(rest, at);
+  return message;
 }
