@@ -2,10 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { InMemoryEventStore } from "@modelcontextprotocol/sdk/examples/shared/inMemoryEventStore.js";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
-import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import { type EventStore, StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import type { JSONRPCMessage } from "@modelcontextprotocol/sdk/types.js";
 import { z } from "zod";
 
 /** What a test may choose. */
@@ -51,6 +51,25 @@ export type TestMcpServer = {
   forget(): void;
   close(): Promise<void>;
 };
+
+/** Keeps events in the order in which they came; the SDK's example store sorts those of one millisecond at random. */
+function orderedEvents(): EventStore {
+  const events: { readonly id: string; readonly stream: string; readonly message: JSONRPCMessage }[] = [];
+  return {
+    async storeEvent(stream, message) {
+      const id = `${stream}_${events.length}`;
+      events.push({ id, stream, message });
+      return id;
+    },
+    async replayEventsAfter(lastId, { send }) {
+      const last = events.findIndex(({ id }) => id === lastId);
+      const stream = events[last]?.stream ?? "";
+      const missed = events.slice(last + 1).filter((event) => event.stream === stream);
+      for (const { id, message } of missed) await send(id, message);
+      return stream;
+    },
+  };
+}
 
 /** Starts one on loopback. */
 export async function startMcpServer(options: McpServerOptions = {}): Promise<TestMcpServer> {
@@ -121,7 +140,7 @@ export async function startMcpServer(options: McpServerOptions = {}): Promise<Te
     const server = makeServer();
     const transport: StreamableHTTPServerTransport = new StreamableHTTPServerTransport({
       sessionIdGenerator: () => randomUUID(),
-      ...(options.resumable ? { eventStore: new InMemoryEventStore() } : {}),
+      ...(options.resumable ? { eventStore: orderedEvents() } : {}),
       onsessioninitialized: (session) => void open.set(session, { transport, server }),
     });
     await server.connect(transport);
