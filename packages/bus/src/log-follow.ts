@@ -64,6 +64,12 @@ async function endOf(bus: Bus): Promise<number> {
   }
 }
 
+interface Read {
+  readonly messages: readonly StoredMessage[];
+  /** More was there when it was read. */
+  readonly cut: boolean;
+}
+
 class Following implements LogFollower {
   readonly #bus: Bus;
   readonly #options: LogFollowerOptions;
@@ -166,8 +172,13 @@ class Following implements LogFollower {
   }
 
   async #readToEnd(): Promise<void> {
+    let ahead: Promise<Read> | undefined;
     while (!this.#isStopped) {
-      const { messages, cut } = await this.#nextMessages();
+      const { messages, cut } = await (ahead ?? this.#nextMessages(this.#sequence + 1));
+      const last = messages.at(-1);
+      // The server reads on while these are told.
+      ahead = cut && last !== undefined ? this.#nextMessages(last.sequence + 1) : undefined;
+      ahead?.catch(() => undefined); // what goes wrong is heard of when it is awaited
       for (const message of messages) this.#tell(message);
       for (const sequence of this.#skipped) if (sequence <= this.#sequence) this.#skipped.delete(sequence);
       this.#joinSkipped();
@@ -177,8 +188,8 @@ class Following implements LogFollower {
     }
   }
 
-  async #nextMessages(): Promise<{ readonly messages: readonly StoredMessage[]; readonly cut: boolean }> {
-    const place = { stream: "MH_LOG", subject: subjects.logAll, fromSequence: this.#sequence + 1 } as const;
+  async #nextMessages(fromSequence: number): Promise<Read> {
+    const place = { stream: "MH_LOG", subject: subjects.logAll, fromSequence } as const;
     try {
       return await this.#reader.nextOf({ ...place, count: batch, timeoutMs: readMs });
     } catch (error) {
