@@ -1,6 +1,6 @@
 /**
  * A session's events from a position on, for as long as anyone reads. A session-store that goes away in between costs
- * the reader nothing: the watch is taken up again at the next position, a bounded number of times in a row.
+ * the reader nothing: the watch is taken up again at the next position, for as long as a service takes to be started again.
  *
  * F1: positions go out in order, each once. F2: the wait between two tries grows and every wait ends with the signal.
  */
@@ -25,19 +25,39 @@ export type FollowOptions = {
   readonly rpc: CallOptions;
 };
 
-const MAX_TRIES_IN_A_ROW = 8;
+/** So long session-store may stay away in one go: a restart on a busy machine, or a new leader of its log. */
+const MAX_AWAY_MS = 30_000;
+const MAX_WAIT_MS = 1000;
+
+/** What may be replaced in a test. */
+export type FollowClock = {
+  readonly nowMs: () => number;
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
+};
+
+const realClock: FollowClock = {
+  nowMs: () => performance.now(),
+  wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
+};
 
 /** Events and deltas until the session is deleted, the signal aborts, or session-store stays away. */
 export async function* follow(
   sessions: Pick<RpcClient<typeof SessionService>, "watchEvents">,
   options: FollowOptions,
+  clock: FollowClock = realClock,
 ): AsyncGenerator<Followed> {
   let next = options.fromPosition;
   let failures = 0;
+  let awaySinceMs: number | undefined;
+  const isAwayLong = () => {
+    awaySinceMs ??= clock.nowMs();
+    return clock.nowMs() - awaySinceMs >= MAX_AWAY_MS;
+  };
   while (!options.signal.aborted) {
     try {
       for await (const { item } of watch(sessions, options, next)) {
         failures = 0;
+        awaySinceMs = undefined;
         if (item.case === "event" && item.value.position >= next) {
           next = item.value.position + 1n;
           yield { event: item.value };
@@ -52,12 +72,11 @@ export async function* follow(
         yield { event: deletion(next) };
         return;
       }
-      if (!passes(error) || failures + 1 >= MAX_TRIES_IN_A_ROW) throw error;
+      if (!passes(error) || isAwayLong()) throw error;
     }
+    if (isAwayLong()) return;
     failures += 1;
-    if (failures >= MAX_TRIES_IN_A_ROW) return;
-    const wait = backoffMs(failures, { initialMs: 50, maxMs: 2000 });
-    await sleep(wait, undefined, { signal: options.signal }).catch(() => undefined);
+    await clock.wait(backoffMs(failures, { initialMs: 50, maxMs: MAX_WAIT_MS }), options.signal);
   }
 }
 
