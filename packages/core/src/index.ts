@@ -1,6 +1,7 @@
 /** Pure core: events, fold, decide, transcript. No I/O, clock, randomness or environment. */
 export * from "./actions.ts";
 export * from "./agent-config.ts";
+export * from "./answered-use.ts";
 export * from "./budget.ts";
 export * from "./checkpoint.ts";
 export * from "./content.ts";

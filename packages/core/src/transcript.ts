@@ -10,6 +10,7 @@
  * T5 What of the log is shown at all is the context strategy's choice (context/cut.ts): a pure function of the same log.
  */
 import type { AgentConfig, Effort } from "./agent-config.ts";
+import { answeredUse } from "./answered-use.ts";
 import { summaryRequest } from "./context/context-words.ts";
 import { cutOf, droppedInSteps } from "./context/cut.ts";
 import { type ContextStrategy, defaultContext } from "./context/strategy.ts";
@@ -140,25 +141,11 @@ function resultsToClear(
   const ids: string[] = [];
   for (const event of events) {
     if (event.position >= contextPosition) break;
-    const id = isUnknownEvent(event) ? undefined : answeredUse(event);
+    const id = answeredUse(event);
     if (id !== undefined) ids.push(id);
   }
   const { keep_results: keep } = strategy;
   return new Set(ids.slice(0, droppedInSteps(ids.length, keep, keep)));
-}
-
-function answeredUse(event: SessionEvent): string | undefined {
-  switch (event.type) {
-    case "agent.tool_result":
-    case "user.tool_result":
-      return event.tool_use_id;
-    case "agent.mcp_tool_result":
-      return event.mcp_tool_use_id;
-    case "user.custom_tool_result":
-      return event.custom_tool_use_id;
-    default:
-      return undefined;
-  }
 }
 
 /**

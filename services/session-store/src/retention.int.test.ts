@@ -85,6 +85,9 @@ it("applies a policy by itself when that is due, on one replica, and only if the
   await expect(store.sessions.getEvents({ sessionId: first })).rejects.toMatchObject({ kind: "notFound" });
   const [third = ""] = await sessions("wrkspc_itself", 1);
   expect(await sweep(59_999)).toEqual([]);
+  // What could not be applied is not put off for a whole period.
+  const lagging = { ...at(60_000), index: { ...deps.index, readOn: async () => false } };
+  expect(await sweepRetention(lagging, new AbortController().signal)).toEqual([]);
   expect(await left("wrkspc_itself")).toEqual([second, third]);
   expect(await sweep(60_000)).toEqual(["wrkspc_itself"]);
   expect(await left("wrkspc_itself")).toEqual([third]);

@@ -1,6 +1,7 @@
 /** recall: the model queries its own log, through the same getEvents as everybody else. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
+  answeredUse,
   isUnknownEvent,
   readRecallQuery,
   recallAnswer,
@@ -50,7 +51,7 @@ export function createRecall(sessions: Sessions): ServerTool {
 async function resultOf(sessions: Sessions, sessionId: string, id: string, signal: AbortSignal) {
   const asked = { sessionId, slice: range(0), types: resultTypes, descending: true };
   for await (const event of eventsOf(sessions, asked, signal)) {
-    if (answeredId(event) !== id) continue;
+    if (answeredUse(event) !== id) continue;
     const alone = { sessionId, slice: range(event.position, event.position + 1), includeBlobs: true };
     for await (const whole of eventsOf(sessions, alone, signal)) return resultText(contentOf(whole));
   }
@@ -74,21 +75,6 @@ async function* eventsOf(
 function range(from: number, to?: number) {
   const value = { from: BigInt(from), ...(to === undefined ? {} : { to: BigInt(to) }) };
   return { case: "range", value } as const;
-}
-
-function answeredId(event: LoggedEvent): string | undefined {
-  if (isUnknownEvent(event)) return undefined;
-  switch (event.type) {
-    case "agent.tool_result":
-    case "user.tool_result":
-      return event.tool_use_id;
-    case "agent.mcp_tool_result":
-      return event.mcp_tool_use_id;
-    case "user.custom_tool_result":
-      return event.custom_tool_use_id;
-    default:
-      return undefined;
-  }
 }
 
 function contentOf(event: LoggedEvent) {

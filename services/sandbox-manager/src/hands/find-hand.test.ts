@@ -1,35 +1,13 @@
-import { silentLogger, systemClock } from "@manyhands/kit";
 import { expect, test } from "vitest";
-import { defaultLimits } from "../config.ts";
 import { testPlan } from "../drivers/driver.contract.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { createVirtualDriver } from "../drivers/virtual/virtual-driver.ts";
-import { createMemoryGrantStore } from "../grants/memory-grant-store.ts";
+import { memoryManager } from "../testing/memory-manager.ts";
 import { findHand } from "./find-hand.ts";
-import type { HandStore } from "./hand-store.ts";
 import { makeHand } from "./make-hand.ts";
-import { createManager, type Manager } from "./manager.ts";
-import { createMemoryManagerRegistry } from "./manager-registry.ts";
+import type { Manager } from "./manager.ts";
 import { createMemoryHandStore } from "./memory-hand-store.ts";
 import { createPeers, type Peers } from "./peers.ts";
-
-function managerNamed(managerId: string, driver: Driver, store: HandStore, peers: Peers): Manager {
-  const manager = createManager({
-    managerId,
-    drivers: new Map([["virtual", driver]]),
-    defaultDriver: "virtual",
-    store,
-    grants: createMemoryGrantStore(),
-    registry: createMemoryManagerRegistry(),
-    labels: {},
-    peers,
-    limits: defaultLimits,
-    clock: systemClock,
-    logger: silentLogger(),
-  });
-  manager.listensOn("127.0.0.1:1");
-  return manager;
-}
 
 async function handOf(manager: Manager): Promise<string> {
   const { sessionId, limits } = testPlan();
@@ -43,7 +21,7 @@ async function handOf(manager: Manager): Promise<string> {
 test("a call that finds the dead manager's record late gets the hand that an earlier call adopted: it is adopted once", async () => {
   const store = createMemoryHandStore();
   const virtual = createVirtualDriver("place", () => Date.now());
-  const handId = await handOf(managerNamed("dead", virtual, store, createPeers()));
+  const handId = await handOf(memoryManager("dead", virtual, { store }));
 
   let adoptions = 0;
   const driver: Driver = {
@@ -64,7 +42,7 @@ test("a call that finds the dead manager's record late gets the hand that an ear
       return false;
     },
   };
-  const manager = managerNamed("living", driver, store, peers);
+  const manager = memoryManager("living", driver, { store, peers });
   first = findHand(manager, handId);
   const second = findHand(manager, handId);
 

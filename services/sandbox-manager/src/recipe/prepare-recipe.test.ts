@@ -1,31 +1,13 @@
-import { silentLogger, systemClock } from "@manyhands/kit";
 import { expect, test } from "vitest";
-import { defaultLimits } from "../config.ts";
 import { createVirtualDriver } from "../drivers/virtual/virtual-driver.ts";
-import { createMemoryGrantStore } from "../grants/memory-grant-store.ts";
 import type { Recipe } from "../hands/hand-record.ts";
-import { createManager } from "../hands/manager.ts";
-import { createMemoryManagerRegistry } from "../hands/manager-registry.ts";
-import { createMemoryHandStore } from "../hands/memory-hand-store.ts";
-import { createPeers } from "../hands/peers.ts";
+import { memoryManager } from "../testing/memory-manager.ts";
 import { prepareRecipe } from "./prepare-recipe.ts";
 
 const driver = createVirtualDriver("manager_1", () => 0);
 const limits = { memoryBytes: 1, cpuMillis: 1, workspaceBytes: 1, pids: 1 };
 const plain: Recipe = { ...limits, image: "", env: {}, repositories: [], files: [], driver: "" };
-const manager = createManager({
-  managerId: "manager_1",
-  drivers: new Map([["virtual", driver]]),
-  defaultDriver: "virtual",
-  store: createMemoryHandStore(),
-  grants: createMemoryGrantStore(),
-  registry: createMemoryManagerRegistry(),
-  labels: {},
-  peers: createPeers(),
-  limits: defaultLimits,
-  clock: systemClock,
-  logger: silentLogger(),
-});
+const manager = memoryManager("manager_1", driver);
 const prepare = (recipe: Recipe) =>
   prepareRecipe(manager, driver, { sessionId: "sesn_1", recipe, filesAfter: [] }, undefined);
 

@@ -1,17 +1,13 @@
-import { newId, silentLogger, systemClock } from "@manyhands/kit";
+import { newId } from "@manyhands/kit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { defaultLimits } from "../config.ts";
 import { testPlan } from "../drivers/driver.contract.ts";
 import { createVirtualDriver } from "../drivers/virtual/virtual-driver.ts";
-import { createMemoryGrantStore } from "../grants/memory-grant-store.ts";
 import type { HeldHand } from "../hands/held-hands.ts";
 import { makeHand } from "../hands/make-hand.ts";
-import { createManager, type Manager } from "../hands/manager.ts";
-import { createMemoryManagerRegistry } from "../hands/manager-registry.ts";
-import { createMemoryHandStore } from "../hands/memory-hand-store.ts";
-import { createPeers } from "../hands/peers.ts";
+import type { Manager } from "../hands/manager.ts";
 import type { Result } from "../hands/results.ts";
 import { runCall } from "../hands/run-operation.ts";
+import { memoryManager } from "../testing/memory-manager.ts";
 import { boundedText, MODEL_BYTES } from "./bounded-text.ts";
 import { imageAnswer } from "./image.ts";
 import { inputHash } from "./input-hash.ts";
@@ -22,20 +18,7 @@ let held: HeldHand;
 
 beforeAll(async () => {
   const driver = createVirtualDriver("tools", () => Date.now());
-  manager = createManager({
-    managerId: "tools",
-    drivers: new Map([["virtual", driver]]),
-    defaultDriver: "virtual",
-    store: createMemoryHandStore(),
-    grants: createMemoryGrantStore(),
-    registry: createMemoryManagerRegistry(),
-    labels: {},
-    peers: createPeers(),
-    limits: defaultLimits,
-    clock: systemClock,
-    logger: silentLogger(),
-  });
-  manager.listensOn("127.0.0.1:1");
+  manager = memoryManager("tools", driver);
   const plan = testPlan();
   const recipe = { ...plan.limits, image: "", env: {}, repositories: [], files: [], driver: "" };
   const made = await makeHand(

@@ -25,19 +25,30 @@ export async function allPolicies(
   return entries.map((entry) => ({ workspaceId: entry.key.slice(prefix.length), policy: policyOf(entry) }));
 }
 
-/** True for the one replica that is to apply the policy now; its turn counts as taken even if it dies. */
+/** A turn at applying a policy. */
+export interface Turn {
+  /** It came to nothing: whoever looks next may take it. Its replica's death gives nothing back. */
+  giveBack(): Promise<void>;
+}
+
+/** For the one replica that is to apply the policy now, undefined for all others and while it is not due. */
 export async function takeTurn(
   bucket: KvBucket,
   workspaceId: string,
   everyMs: number,
   nowMs: number,
-): Promise<boolean> {
+): Promise<Turn | undefined> {
   const key = `applied.${workspaceId}`;
   const last = await bucket.get(key);
+  if (last !== undefined && nowMs - Number(new TextDecoder().decode(last.value)) < everyMs) return undefined;
   const value = new TextEncoder().encode(String(nowMs));
-  if (last === undefined) return (await bucket.create(key, value)) !== undefined;
-  if (nowMs - Number(new TextDecoder().decode(last.value)) < everyMs) return false;
-  return (await bucket.update(key, value, last.revision)) !== undefined;
+  const revision = await (last === undefined ? bucket.create(key, value) : bucket.update(key, value, last.revision));
+  if (revision === undefined) return undefined;
+  return {
+    async giveBack() {
+      await bucket.delete(key, revision);
+    },
+  };
 }
 
 /** The limits as the plan takes them. */
